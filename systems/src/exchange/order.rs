@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemParam};
-use engine::io::Output;
+use engine::io::{Offence, Output};
 use engine::limits::{BODY_CHECKS_MAX, CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Certificate;
@@ -27,7 +27,7 @@ use super::logged::LoggedHeight;
 use super::nodes::{Heard, Nodes};
 use super::planted::Planted;
 use super::tally::Tally;
-use super::tick::{Clock, Outbox, Pending};
+use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::{VerifySecret, issuers};
 use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
@@ -112,6 +112,8 @@ pub(super) struct OrderStep<'a> {
     pub(super) outbox: &'a mut Outbox,
     /// Votes of this step, to be sent together.
     pub(super) votes: Vec<Vote>,
+    /// Who sent a certificate that nobody signed.
+    pub(super) offences: Vec<(PeerId, Offence)>,
     /// Signatures of intents that this step may still verify.
     pub(super) checks: usize,
 }
@@ -158,6 +160,7 @@ impl OrderParts<'_> {
             evidence: &mut self.evidence,
             outbox,
             votes: Vec::new(),
+            offences: Vec::new(),
             checks,
         }
     }
@@ -171,6 +174,7 @@ pub fn order_blocks<P: Planted>(
     turns: Res<'_, Turns>,
     nodes: Res<'_, Nodes>,
     mut heard: ResMut<'_, Heard>,
+    mut inbox: ResMut<'_, Inbox>,
     mut parts: OrderParts<'_>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
@@ -199,6 +203,7 @@ pub fn order_blocks<P: Planted>(
     step.answer_asked();
     step.finish(&nodes);
     assert!(step.votes.is_empty(), "a vote that is logged is sent");
+    inbox.offences.append(&mut step.offences);
     if P::RECEIPT_BY_NUMBER {
         let OrderParts { chain, answers, .. } = &mut parts;
         chain.unsettled.iter().flat_map(|block| &block.block.intents).for_each(|intent| answers.mistake(intent));
@@ -320,23 +325,19 @@ impl OrderStep<'_> {
     /// Hands an input to the order of blocks. What is wrong with an input changes nothing; what is wrong with the order
     /// stops the node.
     fn input(&mut self, input: Input) {
-        self.try_input(input);
+        _ = self.try_input(input);
     }
 
-    fn try_input(&mut self, input: Input) -> bool {
-        let Some(consensus) = &mut self.orderer.consensus else { return false };
+    /// The same, and says what was wrong with the input.
+    fn try_input(&mut self, input: Input) -> Result<(), ConsensusError> {
+        let Some(consensus) = &mut self.orderer.consensus else { return Ok(()) };
         let mut effects = Vec::new();
         let result = consensus.step(input, &mut effects);
         effects.into_iter().for_each(|effect| self.take(effect));
-        match result {
-            Ok(()) => true,
-            Err(error) => {
-                if error.is_fatal() {
-                    self.orderer.fault.get_or_insert(error.into());
-                }
-                false
-            }
+        if let Some(error) = result.as_ref().err().filter(|error| error.is_fatal()) {
+            self.orderer.fault.get_or_insert(error.clone().into());
         }
+        result
     }
 
     pub(super) fn take(&mut self, effect: Effect) {
