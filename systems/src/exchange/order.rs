@@ -247,9 +247,8 @@ impl Orderer {
     /// Whether time alone may change something: a height is under way, the first tick is still to come, or a period of
     /// play is not closed yet.
     pub fn awaits_time(&self, chain: &Chain) -> bool {
-        let is_ordering =
-            self.is_voting() && (!self.idle || self.ready_ms.is_none() || chain.last_live > chain.certified());
-        is_ordering || self.is_listening()
+        let is_due = self.ready_ms.is_none() || self.reason_ms.is_some() || chain.last_live > chain.certified();
+        (self.is_voting() && (!self.idle || is_due)) || self.is_listening()
     }
 
     /// This validator's slot.
@@ -305,14 +304,16 @@ impl OrderStep<'_> {
         // Closing at once would put two empty heights behind every roll of a quiet table.
         let closing = self.chain.last_live > self.chain.certified() && now_ms >= ready_ms + CLOSING_AFTER_MS;
         let table_due = due.earliest().is_some_and(|earliest| earliest <= self.clock.now_ms);
-        let waits = !self.pending.queue.is_empty() || self.pending.pledges.waits();
+        // What one validator alone has a reason for may have come to nobody else. Its word is a reason like an own one, and no more: a
+        // liar that says one for every height would let them follow each other without an interval.
+        let is_named = self.tally.has(height) || self.bodies.has(height);
+        let waits = is_named || !self.pending.queue.is_empty() || self.pending.pledges.waits();
         // While a height is still to be settled, it may roll what is due itself: only what waits for a block is a
         // reason then.
         let has_reason = waits || (self.chain.unsettled.is_empty() && (table_due || closing));
         let reason_ms = has_reason.then(|| self.orderer.reason_ms.unwrap_or(now_ms));
         self.orderer.reason_ms = reason_ms;
-        // Whoever hears of a height has the others' reason to start it, and needs none of its own.
-        let is_told = self.tally.has(height) || self.bodies.has(height);
+        let is_told = self.is_told(height);
         let own_turn = Some(self.orderer.validators.proposer(height, 0)) == self.orderer.own_slot();
         let grace_ms = if own_turn { 0 } else { START_GRACE_MS };
         let is_due = reason_ms.is_some_and(|since_ms| now_ms >= ready_ms && now_ms >= since_ms + grace_ms);
@@ -320,6 +321,15 @@ impl OrderStep<'_> {
             self.orderer.reason_ms = None;
             self.input(Input::StartHeight(height, self.orderer.validators.clone()));
         }
+    }
+
+    /// Whether a height is known to be under way: it was proposed by whose turn it is first, or voted on by more validators than may be
+    /// faulty. Whoever hears of that has the others' reason to start it, and waits for nothing.
+    fn is_told(&mut self, height: Height) -> bool {
+        let validators = &self.orderer.validators;
+        let (proposer, faulty_max) = (validators.proposer(height, 0), validators.faulty_max());
+        let mut proposals = self.bodies.proposals(height).iter().map(|held| &held.proposal.body);
+        proposals.any(|body| (body.round, body.slot) == (0, proposer)) || self.tally.voters(height) > faulty_max
     }
 
     /// Hands an input to the order of blocks. What is wrong with an input changes nothing; what is wrong with the order

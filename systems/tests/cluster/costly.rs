@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use engine::Height;
 use engine::component::PeerStatus;
+use engine::limits::TICK_MS;
 use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::node::{NodeMessage, RoundCertificate};
 use engine::message::vote::{Vote, VoteBody, VoteKind};
@@ -42,4 +44,29 @@ fn whoever_sends_certificates_that_nobody_signed_is_put_out() {
     waits.set(false);
     assert!(cluster.until(4_000, |cluster| all_answered(cluster, &bets)));
     assert!((1..4).all(|slot| status(&mut cluster, slot) == PeerStatus::Node as u8), "others told what they verified");
+}
+
+/// One validator votes at every height before anybody has a reason to begin it: heights follow each other at the interval all the
+/// same.
+#[test]
+fn no_single_vote_cuts_the_interval_between_heights_short() {
+    let (interval_ms, ticks) = (1_000, 1_000);
+    let mut cluster = Cluster::with(4, 0, 93, |genesis| genesis.block_interval_ms = interval_ms);
+    let given = seated(&mut cluster, 4, 3);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    cluster.liars.insert(3);
+    let key = cluster.keys.votes[3].clone();
+    let (before, mut last) = (cluster.machine(0).chain().decided, Height::GENESIS);
+    for _ in 0..ticks {
+        let height = cluster.machine(0).chain().decided.next();
+        if height > last {
+            let nil = key.sign_vote(VoteBody::new(VoteKind::Prevote, height, 0, None, 3), &[9; 32]);
+            tell(&mut cluster, 3, &[0, 1, 2], &[NodeMessage::Votes(vec![nil])]);
+            last = height;
+        }
+        cluster.step();
+    }
+    let heights = cluster.machine(0).chain().decided.0 - before.0;
+    assert!(heights > 1, "what one validator alone says is heard");
+    assert!(heights <= ticks * TICK_MS / interval_ms + 1, "{heights} heights");
 }
