@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use engine::Height;
 use engine::component::PeerStatus;
-use engine::limits::TICK_MS;
+use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, TICK_MS};
+use engine::message::block::{Block, Header, intents_root};
 use engine::message::certificate::{Certificate, CertificateSignature};
+use engine::message::intent::{Intent, IntentKind};
 use engine::message::node::{NodeMessage, RoundCertificate};
-use engine::message::vote::{Vote, VoteBody, VoteKind};
+use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
 
 use super::{all_answered, all_applied, bet_all, level, seated, tell};
 use crate::hosts::Cluster;
@@ -69,4 +71,52 @@ fn no_single_vote_cuts_the_interval_between_heights_short() {
     let heights = cluster.machine(0).chain().decided.0 - before.0;
     assert!(heights > 1, "what one validator alone says is heard");
     assert!(heights <= ticks * TICK_MS / interval_ms + 1, "{heights} heights");
+}
+
+/// One validator proposes for later rounds what takes many ticks to verify, before the proposer of the first one proposes.
+#[test]
+fn what_is_proposed_for_later_rounds_keeps_the_present_one_waiting_for_nothing() {
+    let mut cluster = Cluster::new(4, 0, 92);
+    cluster.delay = (1, 0);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let mut sign = |place: usize| cluster.intent(100 + place as u32 / 64, IntentKind::Open, |body| body);
+    let intents: Vec<Intent> = (0..BLOCK_INTENTS_MAX).map(&mut sign).collect();
+    let height = cluster.machine(0).chain().decided.next();
+    let validators = cluster.machine(0).validators_at(height);
+    let proposer = validators.proposer(height, 0);
+    let liar = (proposer + 1) % 4;
+    let honest: Vec<usize> = (0..4).filter(|slot| *slot != liar as usize).collect();
+    cluster.liars.insert(liar);
+    let decided = cluster.hosts[0].decided[&height.back(1)].clone();
+    let (root_chain, now_ms) = (cluster.machine(0).chain().root_chain_for(height), cluster.now_ms());
+    let rounds = (1..=AHEAD_ROUNDS).filter(|round| validators.proposer(height, *round) == liar);
+    let mut junk = Vec::new();
+    for (round, twice) in rounds.flat_map(|round| [(round, 0), (round, 1)]).take(4) {
+        let certificate = Some(decided.certificate.clone());
+        let mut block = Block { intents: intents.clone(), certificate, ..decided.block.clone() };
+        block.header = Header {
+            height,
+            round,
+            root_chain,
+            proposer: liar,
+            parent: decided.certificate.block,
+            time_ms: now_ms + twice,
+            certificate: decided.certificate.hash(),
+            intents: intents_root(&block.intents),
+            intent_count: BLOCK_INTENTS_MAX as u32,
+            ..block.header
+        };
+        let named = block.header.hash();
+        let body = ProposalBody { block: named, height, round, slot: liar, polka_round: NO_ROUND, reserved: [0; 12] };
+        junk.push(NodeMessage::Proposal(cluster.keys.votes[liar as usize].sign_proposal(body, &[9; 32])));
+        junk.push(NodeMessage::Body(Box::new(block)));
+    }
+    assert_eq!(junk.len(), 8, "as many bodies as there is room for");
+    tell(&mut cluster, liar, &honest, &junk);
+    bet_all(&mut cluster, 4, &[proposer as usize]);
+    // A body of the junk alone takes eight ticks.
+    assert!(cluster.until(16, |cluster| honest.iter().all(|slot| cluster.hosts[*slot].decided.contains_key(&height))));
+    assert_eq!(cluster.hosts[honest[0]].decided[&height].block.header.round, 0);
 }

@@ -16,7 +16,7 @@ use order::consensus::{ConsensusError, Input, ProposedValue};
 use order::signature::{SignedItem, verify_batch};
 
 use super::{OrderStep, log_body};
-use crate::exchange::bodies::{Body, Judged};
+use crate::exchange::bodies::{Body, Judged, Present};
 use crate::exchange::fault::ExchangeError;
 use crate::exchange::nodes::{Heard, Nodes};
 use crate::exchange::planted::Planted;
@@ -119,14 +119,10 @@ impl OrderStep<'_> {
             has_pledged: self.setup.genesis.has_pledged(),
         };
         let quorum = self.orderer.validators.quorum();
-        let unsure: Vec<Hash> = self
-            .bodies
-            .of(height)
-            .filter(|body| matches!(body.judged, None | Some(Judged::Untimely)))
-            .map(|body| body.hash)
-            .collect();
+        let (decided, round) = (self.chain.decided, self.orderer.round);
+        let present = Present { decided, round, validators: &self.orderer.validators, tally: self.tally };
         let mut diverged: Vec<Header> = Vec::new();
-        for hash in unsure {
+        for hash in self.bodies.unsure(present) {
             // A quorum voted for it: no clock may keep it from being decided. A proposal that says so proves nothing: whoever
             // signs one could set the chain's time as far ahead as it likes.
             let decided = self.tally.quorum(height, VoteKind::Precommit, quorum).map(|(_, block)| block);
