@@ -50,8 +50,8 @@ pub struct CatchUp {
     bytes: usize,
     /// Verified, one height after another.
     ready: VecDeque<(Decided, Option<Beacon>)>,
-    /// Since when another node has decided a height that this one has not.
-    behind_ms: Option<u64>,
+    /// Who told of more than this node has, and from when on it may be asked for that, in milliseconds of ticks.
+    ahead: BTreeMap<PeerId, u64>,
     turn: usize,
     told: NodeStanding,
     /// Who answered that it has a height no more.
@@ -152,7 +152,7 @@ impl CatchUp {
 
     /// Whether something was asked for, or came, or is missing for a while.
     pub fn is_under_way(&self) -> bool {
-        !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || self.behind_ms.is_some()
+        !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || !self.ahead.is_empty()
     }
 
     /// A snapshot comes instead. A height that was executed before it is there would stand in the journal before its beginning.
@@ -276,6 +276,23 @@ impl CatchUp {
         self.bytes + (self.asked.len() + 1) * RANGE_BYTES_MAX <= CAME_BYTES_MAX
     }
 
+    /// Notes who told of more than is here. The votes on the one height that a validator lacks may be on their way: if it asked at
+    /// once, it would be sent many heights twice. It waits for each node by itself: one that says for ever that the chain is further
+    /// would end the wait for all others.
+    fn look_who_is_ahead(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, orderer: &Orderer) {
+        let lacks_beacon = chain.unsettled.front().is_some_and(|block| block.beacon.is_none());
+        let is_ahead =
+            |told: &NodeStanding| told.decided > chain.decided || (lacks_beacon && told.settled > chain.settled);
+        self.ahead.retain(|peer, _| nodes.get(*peer).is_some_and(|node| is_ahead(&node.standing)));
+        for node in nodes.rows().iter().filter(|node| is_ahead(&node.standing)) {
+            let is_next = node.standing.decided <= chain.decided.next();
+            let from_ms = now_ms + if orderer.is_voting() && is_next { BEHIND_MS } else { 0 };
+            let noted_ms = self.ahead.entry(node.id).or_insert(from_ms);
+            *noted_ms = from_ms.min(*noted_ms);
+        }
+        assert!(self.ahead.len() <= nodes.rows().len(), "nothing is remembered of whoever has left");
+    }
+
     /// Asks for the heights that are missing, different ones of different nodes.
     fn ask(&mut self, clock: &Clock, nodes: &Nodes, chain: &Chain, orderer: &Orderer, outbox: &mut Outbox) {
         let now_ms = clock.elapsed_ms();
@@ -290,15 +307,8 @@ impl CatchUp {
         // once more.
         let lacks_beacon =
             settled > chain.settled && chain.unsettled.front().is_some_and(|block| block.beacon.is_none());
-        if target <= chain.decided && !lacks_beacon {
-            self.behind_ms = None;
-            return;
-        }
-        let since_ms = *self.behind_ms.get_or_insert(now_ms);
-        // The votes on the one height that it lacks may be on their way: whoever asked at once would be sent many
-        // heights twice.
-        let wait_ms = if orderer.is_voting() && target <= chain.decided.next() { BEHIND_MS } else { 0 };
-        if now_ms < since_ms + wait_ms {
+        self.look_who_is_ahead(now_ms, nodes, chain, orderer);
+        if self.ahead.is_empty() {
             return;
         }
         let verified = self.verified(chain.decided);
@@ -336,7 +346,7 @@ impl CatchUp {
         }
     }
 
-    /// Asks one of those that have a range, each in turn, and of which nothing is asked now. Says whether there is one.
+    /// Asks one of those that have a range and may be asked, each in turn, of which nothing is asked now. Says whether there is one.
     fn ask_one(
         &mut self,
         range: RangeRow,
@@ -345,7 +355,9 @@ impl CatchUp {
         has: impl Fn(&NodeStanding) -> bool,
         outbox: &mut Outbox,
     ) -> bool {
-        let may_have = |id: &PeerId| self.gone.get(id).is_none_or(|gone| gone.until_ms <= now_ms);
+        let has_waited = |id: &PeerId| self.ahead.get(id).is_some_and(|from_ms| *from_ms <= now_ms);
+        let has_not_lost = |id: &PeerId| self.gone.get(id).is_none_or(|gone| gone.until_ms <= now_ms);
+        let may_have = |id: &PeerId| has_waited(id) && has_not_lost(id);
         let is_free = |id: &PeerId| self.asked.iter().all(|asked| asked.of != *id) && may_have(id);
         let able: Vec<PeerId> =
             nodes.rows().iter().filter(|node| has(&node.standing) && is_free(&node.id)).map(|node| node.id).collect();

@@ -9,7 +9,7 @@ use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, TICK_MS};
 use engine::message::block::{Block, Header, intents_root};
 use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::intent::{Intent, IntentKind};
-use engine::message::node::{NodeMessage, RoundCertificate};
+use engine::message::node::{NodeMessage, NodeStanding, RoundCertificate};
 use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
 
 use super::{all_answered, all_applied, bet_all, level, seated, tell};
@@ -119,4 +119,43 @@ fn what_is_proposed_for_later_rounds_keeps_the_present_one_waiting_for_nothing()
     // A body of the junk alone takes eight ticks.
     assert!(cluster.until(16, |cluster| honest.iter().all(|slot| cluster.hosts[*slot].decided.contains_key(&height))));
     assert_eq!(cluster.hosts[honest[0]].decided[&height].block.header.round, 0);
+}
+
+/// Anybody may come as a node and say that the chain is further: a validator that lacks one height still waits for its votes before it
+/// asks others for it, and asks them then.
+#[test]
+fn whoever_says_that_the_chain_is_further_cuts_the_wait_for_votes_short_for_nobody_else() {
+    let mut cluster = Cluster::new(4, 1, 91);
+    cluster.delay = (1, 0);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    // Until nothing happens any more.
+    cluster.steps(600);
+    let height = cluster.machine(0).chain().decided.next();
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    cluster.tamper = Some(Box::new(move |from, to, message| match message {
+        NodeMessage::AskRange(_) if from == 0 && to < 4 => {
+            count.set(count.get() + 1);
+            Some(message)
+        }
+        NodeMessage::Votes(mut votes) if to == 0 => {
+            votes.retain(|vote| vote.body.height != height || vote.body.kind != VoteKind::Precommit as u8);
+            (!votes.is_empty()).then_some(NodeMessage::Votes(votes))
+        }
+        other => Some(other),
+    }));
+    let decided = Height(height.0 + 1_000);
+    tell(&mut cluster, 4, &[0], &[NodeMessage::Standing(NodeStanding { decided, ..NodeStanding::default() })]);
+    cluster.step();
+    // It was asked, and has nothing.
+    tell(&mut cluster, 4, &[0], &[NodeMessage::Range(Vec::new())]);
+    cluster.steps(40);
+    bet_all(&mut cluster, 4, &[1, 2, 3]);
+    assert!(cluster.until(100, |cluster| (1..4).all(|slot| cluster.hosts[slot].decided.contains_key(&height))));
+    cluster.steps(6);
+    assert!(!cluster.hosts[0].decided.contains_key(&height), "its votes are on their way");
+    assert_eq!(asked.get(), 0, "votes are waited for");
+    assert!(cluster.until(60, |cluster| cluster.hosts[0].decided.contains_key(&height)));
+    assert!(asked.get() > 0, "others are asked then");
 }
