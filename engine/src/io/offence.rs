@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Offence {
-    /// It sent an intent whose signature does not verify.
+    /// It sent an intent, or a word or certificate of a node, whose signature does not verify.
     BadSignature = 1,
     /// It sent bytes that are no message, or a message out of place.
     Malformed = 2,

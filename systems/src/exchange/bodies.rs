@@ -12,7 +12,7 @@ use engine::limits::{
 };
 use engine::message::block::Block;
 use engine::message::evidence::Evidence;
-use engine::message::vote::{NO_ROUND, Proposal};
+use engine::message::vote::{NO_ROUND, Proposal, VoteKind};
 use engine::{Hash, Height, PeerId};
 use order::block::check_sections;
 use order::validators::Validators;
@@ -58,15 +58,21 @@ impl Present<'_> {
     /// this validator may have voted for it, and the order of blocks may decide it at any moment. The most for one that nobody
     /// proposed whose turn it was, since that is never heard.
     fn distance(&self, height: Height, hash: &Hash, proposals: &[KnownProposal]) -> u64 {
-        if self.tally.has_polka(height, hash, self.validators.quorum()) {
+        let quorum = self.validators.quorum();
+        let decided = self.tally.quorum(height, VoteKind::Precommit, quorum).map(|(_, block)| block);
+        if self.tally.has_polka(height, hash, quorum) || decided == Some(*hash) {
             return 0;
         }
         let present = if height == self.decided.next() { self.round } else { 0 };
-        let named = proposals.iter().map(|held| &held.proposal.body).filter(|body| body.block == *hash);
-        let in_turn = named.filter(|body| self.validators.proposer(height, body.round) == body.slot);
         // Of two rounds as far away, the one that is to come is nearer.
         let far = |round: u32| 2 * u64::from(round.abs_diff(present)) + u64::from(round < present);
-        in_turn.map(|body| far(body.round)).min().unwrap_or(u64::MAX)
+        self.rounds(height, hash, proposals).map(far).min().unwrap_or(u64::MAX)
+    }
+
+    /// The rounds for which a body is proposed by whose turn they are.
+    fn rounds(&self, height: Height, hash: &Hash, proposals: &[KnownProposal]) -> impl Iterator<Item = u32> {
+        let named = proposals.iter().map(|held| &held.proposal.body).filter(move |body| body.block == *hash);
+        named.filter(move |body| self.validators.proposer(height, body.round) == body.slot).map(|body| body.round)
     }
 }
 
@@ -251,9 +257,22 @@ impl Bodies {
         self.heights.get_mut(&height)?.bodies.iter_mut().find(|body| body.hash == *hash)
     }
 
-    /// The bodies of a height.
-    pub fn of(&mut self, height: Height) -> impl Iterator<Item = &mut Body> {
-        self.heights.get_mut(&height).into_iter().flat_map(|bodies| &mut bodies.bodies)
+    /// Blocks of the height under way without a verdict that stands, the nearest first: what a quorum voted for, and what was
+    /// proposed for a round that has come. All share the signatures of a tick, and are logged once they are judged: whoever proposes
+    /// for rounds to come must not keep the present one waiting.
+    pub fn unsure(&self, present: Present<'_>) -> Vec<Hash> {
+        let height = present.decided.next();
+        let Some(HeightBodies { bodies, proposals, .. }) = self.heights.get(&height) else { return Vec::new() };
+        let mut unsure: Vec<(u64, Hash)> = Vec::new();
+        for Body { hash, judged, .. } in bodies {
+            let distance = present.distance(height, hash, proposals);
+            let has_come = present.rounds(height, hash, proposals).any(|round| round <= present.round);
+            if matches!(judged, None | Some(Judged::Untimely)) && (distance == 0 || has_come) {
+                unsure.push((distance, *hash));
+            }
+        }
+        unsure.sort_by_key(|(distance, _)| *distance);
+        unsure.into_iter().map(|(_, hash)| hash).collect()
     }
 
     /// The proposals of a height.

@@ -11,7 +11,7 @@ use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemState};
 use bevy_ecs::world::World;
 use engine::io::{Alarm, Output};
-use engine::limits::{ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, READY_MAX, UNSETTLED_MAX};
+use engine::limits::{ASK_HEIGHTS, ASKS_MAX, CAME_BYTES_MAX, RANGE_BYTES_MAX, READY_MAX, UNSETTLED_MAX};
 use engine::message::block::Decided;
 use engine::message::certificate::Beacon;
 use engine::message::divergence::Divergence;
@@ -50,8 +50,8 @@ pub struct CatchUp {
     bytes: usize,
     /// Verified, one height after another.
     ready: VecDeque<(Decided, Option<Beacon>)>,
-    /// Since when another node has decided a height that this one has not.
-    behind_ms: Option<u64>,
+    /// Who told of more than this node has, and from when on it may be asked for that, in milliseconds of ticks.
+    ahead: BTreeMap<PeerId, u64>,
     turn: usize,
     told: NodeStanding,
     /// Who answered that it has a height no more.
@@ -155,7 +155,7 @@ impl CatchUp {
 
     /// Whether something was asked for, or came, or is missing for a while.
     pub fn is_under_way(&self) -> bool {
-        !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || self.behind_ms.is_some()
+        !self.asked.is_empty() || !self.came.is_empty() || !self.ready.is_empty() || !self.ahead.is_empty()
     }
 
     /// A snapshot comes instead. A height that was executed before it is there would stand in the journal before its beginning.
@@ -254,15 +254,49 @@ impl CatchUp {
             }
             if height <= chain.decided {
                 take_beacon(&entry, chain, shares, part, setup);
-            } else if height > verified && self.bytes + entry.encoded_len() <= CAME_BYTES_MAX {
-                self.bytes += entry.encoded_len();
-                // A question covers heights behind its first one that may have come from another node already.
-                if let Some((_, before)) = self.came.insert(height, (from, entry)) {
-                    self.bytes -= before.encoded_len();
-                }
+            } else if height > verified {
+                self.keep(from, entry);
             }
         }
         self.check_bytes();
+    }
+
+    /// Keeps a height until it is verified. Where there is no room, those further above make some: none of them is verified before
+    /// it, so that it would never find any.
+    fn keep(&mut self, from: PeerId, entry: RangeEntry) {
+        let (height, bytes) = (entry.decided.block.header.height, entry.encoded_len());
+        // A question covers heights behind its first one that may have come from another node already.
+        let before = self.came.get(&height).map_or(0, |(_, before)| before.encoded_len());
+        while self.bytes - before + bytes > CAME_BYTES_MAX {
+            let Some(last) = self.came.last_entry().filter(|last| *last.key() > height) else { return };
+            let (_, further) = last.remove();
+            self.bytes -= further.encoded_len();
+        }
+        self.bytes = self.bytes - before + bytes;
+        self.came.insert(height, (from, entry));
+        self.check_bytes();
+    }
+
+    /// Whether an answer to one more question has room beside what came, and what is still to come.
+    fn has_room(&self) -> bool {
+        self.bytes + (self.asked.len() + 1) * RANGE_BYTES_MAX <= CAME_BYTES_MAX
+    }
+
+    /// Notes who told of more than is here. The votes on the one height that a validator lacks may be on their way: if it asked at
+    /// once, it would be sent many heights twice. It waits for each node by itself: one that says for ever that the chain is further
+    /// would end the wait for all others.
+    fn look_who_is_ahead(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, orderer: &Orderer) {
+        let lacks_beacon = chain.unsettled.front().is_some_and(|block| block.beacon.is_none());
+        let is_ahead =
+            |told: &NodeStanding| told.decided > chain.decided || (lacks_beacon && told.settled > chain.settled);
+        self.ahead.retain(|peer, _| nodes.get(*peer).is_some_and(|node| is_ahead(&node.standing)));
+        for node in nodes.rows().iter().filter(|node| is_ahead(&node.standing)) {
+            let is_next = node.standing.decided <= chain.decided.next();
+            let from_ms = now_ms + if orderer.is_voting() && is_next { BEHIND_MS } else { 0 };
+            let noted_ms = self.ahead.entry(node.id).or_insert(from_ms);
+            *noted_ms = from_ms.min(*noted_ms);
+        }
+        assert!(self.ahead.len() <= nodes.rows().len(), "nothing is remembered of whoever has left");
     }
 
     /// Asks for the heights that are missing, different ones of different nodes.
@@ -279,15 +313,8 @@ impl CatchUp {
         // once more.
         let lacks_beacon =
             settled > chain.settled && chain.unsettled.front().is_some_and(|block| block.beacon.is_none());
-        if target <= chain.decided && !lacks_beacon {
-            self.behind_ms = None;
-            return;
-        }
-        let since_ms = *self.behind_ms.get_or_insert(now_ms);
-        // The votes on the one height that it lacks may be on their way: whoever asked at once would be sent many
-        // heights twice.
-        let wait_ms = if orderer.is_voting() && target <= chain.decided.next() { BEHIND_MS } else { 0 };
-        if now_ms < since_ms + wait_ms {
+        self.look_who_is_ahead(now_ms, nodes, chain, orderer);
+        if self.ahead.is_empty() {
             return;
         }
         let verified = self.verified(chain.decided);
@@ -303,12 +330,20 @@ impl CatchUp {
         }
         let mut next = first.next();
         let last = target.max(settled);
+        let mut is_first = true;
         // What is further above could not become ready, and would only hold memory until it could.
         while self.asked.len() < ASKS_MAX && next <= last && next.0 - first.0 <= READY_MAX as u64 {
-            if self.came.contains_key(&next) || self.asked.iter().any(|asked| asked.covers(next)) {
+            let is_asked = self.asked.iter().any(|asked| asked.covers(next));
+            if is_asked || self.came.contains_key(&next) {
+                is_first &= !is_asked;
                 next = next.next();
                 continue;
             }
+            // What is missing first is asked for in any case, and makes room for itself; what is above it would come only to go again.
+            if !is_first && !self.has_room() {
+                return;
+            }
+            is_first = false;
             let range = RangeRow::new(next, ASK_HEIGHTS);
             if !self.ask_one(range, now_ms, nodes, |standing| standing.decided >= next, outbox) {
                 return;
@@ -317,7 +352,7 @@ impl CatchUp {
         }
     }
 
-    /// Asks one of those that have a range, each in turn, and of which nothing is asked now. Says whether there is one.
+    /// Asks one of those that have a range and may be asked, each in turn, of which nothing is asked now. Says whether there is one.
     fn ask_one(
         &mut self,
         range: RangeRow,
@@ -326,7 +361,9 @@ impl CatchUp {
         has: impl Fn(&NodeStanding) -> bool,
         outbox: &mut Outbox,
     ) -> bool {
-        let may_have = |id: &PeerId| self.gone.get(id).is_none_or(|gone| gone.until_ms <= now_ms);
+        let has_waited = |id: &PeerId| self.ahead.get(id).is_some_and(|from_ms| *from_ms <= now_ms);
+        let has_not_lost = |id: &PeerId| self.gone.get(id).is_none_or(|gone| gone.until_ms <= now_ms);
+        let may_have = |id: &PeerId| has_waited(id) && has_not_lost(id);
         let is_free = |id: &PeerId| self.asked.iter().all(|asked| asked.of != *id) && may_have(id);
         let able: Vec<PeerId> =
             nodes.rows().iter().filter(|node| has(&node.standing) && is_free(&node.id)).map(|node| node.id).collect();
@@ -452,3 +489,6 @@ fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
 
 const _: () = assert!(UNSETTLED_MAX < READY_MAX);
 const _: () = assert!(BEHIND_MS < ASK_MS && ASK_MS < GONE_MS, "others are asked before one is asked again");
+
+#[cfg(test)]
+mod tests;

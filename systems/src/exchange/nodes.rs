@@ -18,6 +18,8 @@ use super::tick::{Inbox, Outbox};
 
 // The largest message that an honest node sends is heard: one that is too much for a tick would be so again in the next.
 const _: () = assert!(NODE_VOTES_MAX <= NODE_CHECKS_MAX);
+// So are, in one tick, those of a round that fails: what somebody may be locked on, and what lets the next round be entered.
+const _: () = assert!(2 * VALIDATORS_MAX as usize <= NODE_CHECKS_MAX);
 
 /// The other nodes that are connected.
 #[derive(Resource, Default)]
@@ -182,6 +184,9 @@ impl Heard {
             NodeMessage::Votes(votes) => (votes.len(), 0),
             NodeMessage::Proposal(_) | NodeMessage::Share(_) | NodeMessage::Claim(_) => (1, 0),
             NodeMessage::Evidence(_) => (2, 0),
+            // Until its signatures are verified nobody knows whether it says anything.
+            NodeMessage::Polka(polka) => (polka.signatures.len(), 1),
+            NodeMessage::Round(round) => (round.votes.len(), 1),
             _ => (0, 1),
         };
         node.checks += checks;
@@ -214,5 +219,29 @@ impl Heard {
             NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) => {}
             NodeMessage::AskPart(_) | NodeMessage::Part(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::message::certificate::CertificateSignature;
+    use engine::{Hash, Height};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_counts_for_as_many_signatures_as_it_has() {
+        let (id, block): (PeerId, Hash) = (PeerId { slot: 1, generation: 0 }, [1; 32]);
+        let standing = NodeStanding::default();
+        let mut node =
+            NodePeer { id, key: [2; 32], validator: None, standing, has_told: false, checks: 0, questions: 0 };
+        let signatures: Vec<CertificateSignature> =
+            (0..VALIDATORS_MAX).map(|slot| CertificateSignature { slot, signature: [3; 64] }).collect();
+        let polka = |round: u32| {
+            NodeMessage::Polka(Certificate { height: Height(1), round, block, signatures: signatures.clone() })
+        };
+        let mut heard = Heard::default();
+        (0..NODE_QUESTIONS_MAX as u32).for_each(|round| heard.take(&mut node, polka(round)));
+        assert_eq!(heard.polkas.len(), NODE_CHECKS_MAX / VALIDATORS_MAX as usize);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut, SystemParam};
-use engine::io::Output;
+use engine::io::{Offence, Output};
 use engine::limits::{BODY_CHECKS_MAX, CLOSING_AFTER_MS, NODE_VOTES_MAX, START_GRACE_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided};
 use engine::message::certificate::Certificate;
@@ -27,7 +27,7 @@ use super::logged::LoggedHeight;
 use super::nodes::{Heard, Nodes};
 use super::planted::Planted;
 use super::tally::Tally;
-use super::tick::{Clock, Outbox, Pending};
+use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::{VerifySecret, issuers};
 use crate::settle::turns::Turns;
 use crate::state::due::DueTimes;
@@ -112,6 +112,8 @@ pub(super) struct OrderStep<'a> {
     pub(super) outbox: &'a mut Outbox,
     /// Votes of this step, to be sent together.
     pub(super) votes: Vec<Vote>,
+    /// Who sent a certificate that nobody signed.
+    pub(super) offences: Vec<(PeerId, Offence)>,
     /// Signatures of intents that this step may still verify.
     pub(super) checks: usize,
 }
@@ -158,6 +160,7 @@ impl OrderParts<'_> {
             evidence: &mut self.evidence,
             outbox,
             votes: Vec::new(),
+            offences: Vec::new(),
             checks,
         }
     }
@@ -171,6 +174,7 @@ pub fn order_blocks<P: Planted>(
     turns: Res<'_, Turns>,
     nodes: Res<'_, Nodes>,
     mut heard: ResMut<'_, Heard>,
+    mut inbox: ResMut<'_, Inbox>,
     mut parts: OrderParts<'_>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
@@ -199,6 +203,7 @@ pub fn order_blocks<P: Planted>(
     step.answer_asked();
     step.finish(&nodes);
     assert!(step.votes.is_empty(), "a vote that is logged is sent");
+    inbox.offences.append(&mut step.offences);
     if P::RECEIPT_BY_NUMBER {
         let OrderParts { chain, answers, .. } = &mut parts;
         chain.unsettled.iter().flat_map(|block| &block.block.intents).for_each(|intent| answers.mistake(intent));
@@ -242,9 +247,8 @@ impl Orderer {
     /// Whether time alone may change something: a height is under way, the first tick is still to come, or a period of
     /// play is not closed yet.
     pub fn awaits_time(&self, chain: &Chain) -> bool {
-        let is_ordering =
-            self.is_voting() && (!self.idle || self.ready_ms.is_none() || chain.last_live > chain.certified());
-        is_ordering || self.is_listening()
+        let is_due = self.ready_ms.is_none() || self.reason_ms.is_some() || chain.last_live > chain.certified();
+        (self.is_voting() && (!self.idle || is_due)) || self.is_listening()
     }
 
     /// Whether it votes on a height that is not decided yet.
@@ -305,14 +309,16 @@ impl OrderStep<'_> {
         // Closing at once would put two empty heights behind every roll of a quiet table.
         let closing = self.chain.last_live > self.chain.certified() && now_ms >= ready_ms + CLOSING_AFTER_MS;
         let table_due = due.earliest().is_some_and(|earliest| earliest <= self.clock.now_ms);
-        let waits = !self.pending.queue.is_empty() || self.pending.pledges.waits();
+        // What one validator alone has a reason for may have come to nobody else. Its word is a reason like an own one, and no more: a
+        // liar that says one for every height would let them follow each other without an interval.
+        let is_named = self.tally.has(height) || self.bodies.has(height);
+        let waits = is_named || !self.pending.queue.is_empty() || self.pending.pledges.waits();
         // While a height is still to be settled, it may roll what is due itself: only what waits for a block is a
         // reason then.
         let has_reason = waits || (self.chain.unsettled.is_empty() && (table_due || closing));
         let reason_ms = has_reason.then(|| self.orderer.reason_ms.unwrap_or(now_ms));
         self.orderer.reason_ms = reason_ms;
-        // Whoever hears of a height has the others' reason to start it, and needs none of its own.
-        let is_told = self.tally.has(height) || self.bodies.has(height);
+        let is_told = self.is_told(height);
         let own_turn = Some(self.orderer.validators.proposer(height, 0)) == self.orderer.own_slot();
         let grace_ms = if own_turn { 0 } else { START_GRACE_MS };
         let is_due = reason_ms.is_some_and(|since_ms| now_ms >= ready_ms && now_ms >= since_ms + grace_ms);
@@ -322,26 +328,31 @@ impl OrderStep<'_> {
         }
     }
 
+    /// Whether a height is known to be under way: it was proposed by whose turn it is first, or voted on by more validators than may be
+    /// faulty. Whoever hears of that has the others' reason to start it, and waits for nothing.
+    fn is_told(&mut self, height: Height) -> bool {
+        let validators = &self.orderer.validators;
+        let (proposer, faulty_max) = (validators.proposer(height, 0), validators.faulty_max());
+        let mut proposals = self.bodies.proposals(height).iter().map(|held| &held.proposal.body);
+        proposals.any(|body| (body.round, body.slot) == (0, proposer)) || self.tally.voters(height) > faulty_max
+    }
+
     /// Hands an input to the order of blocks. What is wrong with an input changes nothing; what is wrong with the order
     /// stops the node.
     fn input(&mut self, input: Input) {
-        self.try_input(input);
+        _ = self.try_input(input);
     }
 
-    fn try_input(&mut self, input: Input) -> bool {
-        let Some(consensus) = &mut self.orderer.consensus else { return false };
+    /// The same, and says what was wrong with the input.
+    fn try_input(&mut self, input: Input) -> Result<(), ConsensusError> {
+        let Some(consensus) = &mut self.orderer.consensus else { return Ok(()) };
         let mut effects = Vec::new();
         let result = consensus.step(input, &mut effects);
         effects.into_iter().for_each(|effect| self.take(effect));
-        match result {
-            Ok(()) => true,
-            Err(error) => {
-                if error.is_fatal() {
-                    self.orderer.fault.get_or_insert(error.into());
-                }
-                false
-            }
+        if let Some(error) = result.as_ref().err().filter(|error| error.is_fatal()) {
+            self.orderer.fault.get_or_insert(error.clone().into());
         }
+        result
     }
 
     pub(super) fn take(&mut self, effect: Effect) {

@@ -177,6 +177,14 @@ impl Tally {
         self.heights.contains_key(&height)
     }
 
+    /// How many voted at a height, for whatever and in whichever round.
+    pub fn voters(&self, height: Height) -> usize {
+        let Some(votes) = self.heights.get(&height) else { return 0 };
+        let mut voters = Slots::default();
+        votes.rounds.values().flatten().flat_map(|kind| kind.present.iter()).for_each(|slot| _ = voters.insert(slot));
+        voters.count()
+    }
+
     /// How many voted so.
     pub fn votes(&self, height: Height, round: u32, kind: VoteKind, value: Option<Hash>) -> usize {
         let kinds = self.heights.get(&height).and_then(|votes| votes.rounds.get(&round));
@@ -282,6 +290,11 @@ mod tests {
         let second = vote(2, 5, 0, None);
         assert!(tally.wants(&second, Height(4), &set));
         assert_eq!(tally.count(&second, &set, false), Counted::Second(Evidence::Votes(first, second)));
+        assert_eq!(
+            [4, 5].map(|height| tally.voters(Height(height))),
+            [0, 1],
+            "its voter is one however often it votes"
+        );
         let third = vote(2, 5, 0, Some(3));
         assert!(!tally.wants(&third, Height(4), &set));
         assert_eq!(tally.count(&third, &set, false), Counted::Dropped);

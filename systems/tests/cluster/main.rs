@@ -1,6 +1,7 @@
 //! Clusters of every small size in one thread: one chain on all of them, whatever is lost, late, down or lying.
 
 mod away;
+mod costly;
 mod counting;
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,21 +1,22 @@
 //! Hears what others said of the present height: certificates, proposals, votes; judges blocks, and asks for those that lack.
 
-use engine::io::{Alarm, Output};
+use engine::io::{Alarm, Offence, Output};
 use engine::message::block::Header;
 use engine::message::certificate::Certificate;
 use engine::message::divergence::Divergence;
 use engine::message::intent::{Intent, IntentId};
 use engine::message::node::{BlockRow, NodeMessage};
 use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
-use engine::{Hash, Height};
+use engine::{Hash, Height, PeerId};
 use hashbrown::HashMap;
 use order::batch::BatchSecret;
 use order::block::{BlockContext, BlockError, check_block_head, check_clock, check_turn, intent_signer};
-use order::consensus::{Input, ProposedValue};
+use order::certificate::CertificateError;
+use order::consensus::{ConsensusError, Input, ProposedValue};
 use order::signature::{SignedItem, verify_batch};
 
 use super::{OrderStep, log_body};
-use crate::exchange::bodies::{Body, Judged};
+use crate::exchange::bodies::{Body, Judged, Present};
 use crate::exchange::fault::ExchangeError;
 use crate::exchange::nodes::{Heard, Nodes};
 use crate::exchange::planted::Planted;
@@ -42,15 +43,15 @@ impl OrderStep<'_> {
             self.orderer.bodiless = Some((certificate, ask_ms));
             return;
         }
-        for (_, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
-            if !self.hear_certificate(Input::Polka(polka.clone())) {
+        for (from, polka) in heard.polkas.drain(..).filter(|(_, polka)| polka.height == height) {
+            if !self.hear_certificate(from, Input::Polka(polka.clone())) {
                 continue;
             }
             // Those of its votes that got lost on their way here count from now on.
             polka_votes(&polka).for_each(|vote| self.count(&vote, true));
         }
-        for (_, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
-            if self.hear_certificate(Input::Round(round.clone())) {
+        for (from, round) in heard.rounds.drain(..).filter(|(_, round)| round.height == height) {
+            if self.hear_certificate(from, Input::Round(round.clone())) {
                 // Those that the order of blocks took were counted as it logged them. It drops a certificate whole where it
                 // has one like it: the others are handed over one by one.
                 round.votes.iter().for_each(|vote| self.count(vote, false));
@@ -79,9 +80,18 @@ impl OrderStep<'_> {
 
     /// A certificate of votes. Says whether the order of blocks has checked its signatures, and they hold: only then do its
     /// votes count. One that says nothing new is dropped unchecked.
-    fn hear_certificate(&mut self, input: Input) -> bool {
+    fn hear_certificate(&mut self, from: PeerId, input: Input) -> bool {
         let is_wanted = self.orderer.consensus.as_ref().is_some_and(|consensus| consensus.wants(&input));
-        !self.orderer.idle && is_wanted && self.try_input(input)
+        if self.orderer.idle || !is_wanted {
+            return false;
+        }
+        let result = self.try_input(input);
+        // It is of the present height, whose keys are known, and whoever passes one on has verified it: only a liar sends one that
+        // nobody signed. What is wrong with its form costs nothing to find.
+        if let Err(ConsensusError::Certificate(CertificateError::Signature { .. })) = result {
+            self.offences.push((from, Offence::BadSignature));
+        }
+        result.is_ok()
     }
 
     /// Counts a vote whose signature was verified; `heard` says that the order of blocks has heard it.
@@ -109,14 +119,10 @@ impl OrderStep<'_> {
             has_pledged: self.setup.genesis.has_pledged(),
         };
         let quorum = self.orderer.validators.quorum();
-        let unsure: Vec<Hash> = self
-            .bodies
-            .of(height)
-            .filter(|body| matches!(body.judged, None | Some(Judged::Untimely)))
-            .map(|body| body.hash)
-            .collect();
+        let (decided, round) = (self.chain.decided, self.orderer.round);
+        let present = Present { decided, round, validators: &self.orderer.validators, tally: self.tally };
         let mut diverged: Vec<Header> = Vec::new();
-        for hash in unsure {
+        for hash in self.bodies.unsure(present) {
             // A quorum voted for it: no clock may keep it from being decided. A proposal that says so proves nothing: whoever
             // signs one could set the chain's time as far ahead as it likes.
             let decided = self.tally.quorum(height, VoteKind::Precommit, quorum).map(|(_, block)| block);

@@ -1,0 +1,161 @@
+//! One validator, or anybody, has the others work for nothing: it costs them little, and whoever pays nothing for it is put out.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use engine::Height;
+use engine::component::PeerStatus;
+use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, TICK_MS};
+use engine::message::block::{Block, Header, intents_root};
+use engine::message::certificate::{Certificate, CertificateSignature};
+use engine::message::intent::{Intent, IntentKind};
+use engine::message::node::{NodeMessage, NodeStanding, RoundCertificate};
+use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
+
+use super::{all_answered, all_applied, bet_all, level, seated, tell};
+use crate::hosts::Cluster;
+
+/// Anybody may come as a node and send certificates that nobody signed, each of which costs as many verifications as it names
+/// validators: it is put out. Whoever sends what was signed is not.
+#[test]
+fn whoever_sends_certificates_that_nobody_signed_is_put_out() {
+    let mut cluster = Cluster::new(4, 1, 94);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let height = cluster.machine(0).chain().decided.next();
+    let waits = Rc::new(Cell::new(true));
+    let waiting = waits.clone();
+    cluster.tamper = Some(Box::new(move |_, _, message| match &message {
+        NodeMessage::Votes(votes) if waiting.get() && votes.iter().any(|vote| vote.body.height == height) => None,
+        _ => Some(message),
+    }));
+    let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+    assert!(cluster.until(400, |cluster| !cluster.logged_votes(0, height).is_empty()), "the height is under way");
+    let signature = [5; 64];
+    let signatures: Vec<CertificateSignature> = (0..3).map(|slot| CertificateSignature { slot, signature }).collect();
+    let nil = |slot| Vote { body: VoteBody::new(VoteKind::Precommit, height, 0, None, slot), signature };
+    let polka = NodeMessage::Polka(Certificate { height, round: 0, block: [7; 32], signatures });
+    let round = RoundCertificate { height, round: 0, precommits: true, votes: (0..3).map(nil).collect() };
+    let forged = [polka, NodeMessage::Round(round)];
+    let status = |cluster: &mut Cluster, slot: usize| cluster.machine(0).read_peers(|rows| rows[slot].status);
+    (0..5).for_each(|_| tell(&mut cluster, 4, &[0], &forged));
+    assert_eq!(status(&mut cluster, 4), PeerStatus::Node as u8);
+    cluster.step();
+    assert_eq!(status(&mut cluster, 4), PeerStatus::Banned as u8);
+    waits.set(false);
+    assert!(cluster.until(4_000, |cluster| all_answered(cluster, &bets)));
+    assert!((1..4).all(|slot| status(&mut cluster, slot) == PeerStatus::Node as u8), "others told what they verified");
+}
+
+/// One validator votes at every height before anybody has a reason to begin it: heights follow each other at the interval all the
+/// same.
+#[test]
+fn no_single_vote_cuts_the_interval_between_heights_short() {
+    let (interval_ms, ticks) = (1_000, 1_000);
+    let mut cluster = Cluster::with(4, 0, 93, |genesis| genesis.block_interval_ms = interval_ms);
+    let given = seated(&mut cluster, 4, 3);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    cluster.liars.insert(3);
+    let key = cluster.keys.votes[3].clone();
+    let (before, mut last) = (cluster.machine(0).chain().decided, Height::GENESIS);
+    for _ in 0..ticks {
+        let height = cluster.machine(0).chain().decided.next();
+        if height > last {
+            let nil = key.sign_vote(VoteBody::new(VoteKind::Prevote, height, 0, None, 3), &[9; 32]);
+            tell(&mut cluster, 3, &[0, 1, 2], &[NodeMessage::Votes(vec![nil])]);
+            last = height;
+        }
+        cluster.step();
+    }
+    let heights = cluster.machine(0).chain().decided.0 - before.0;
+    assert!(heights > 1, "what one validator alone says is heard");
+    assert!(heights <= ticks * TICK_MS / interval_ms + 1, "{heights} heights");
+}
+
+/// One validator proposes for later rounds what takes many ticks to verify, before the proposer of the first one proposes.
+#[test]
+fn what_is_proposed_for_later_rounds_keeps_the_present_one_waiting_for_nothing() {
+    let mut cluster = Cluster::new(4, 0, 92);
+    cluster.delay = (1, 0);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    let mut sign = |place: usize| cluster.intent(100 + place as u32 / 64, IntentKind::Open, |body| body);
+    let intents: Vec<Intent> = (0..BLOCK_INTENTS_MAX).map(&mut sign).collect();
+    let height = cluster.machine(0).chain().decided.next();
+    let validators = cluster.machine(0).validators_at(height);
+    let proposer = validators.proposer(height, 0);
+    let liar = (proposer + 1) % 4;
+    let honest: Vec<usize> = (0..4).filter(|slot| *slot != liar as usize).collect();
+    cluster.liars.insert(liar);
+    let decided = cluster.hosts[0].decided[&height.back(1)].clone();
+    let (root_chain, now_ms) = (cluster.machine(0).chain().root_chain_for(height), cluster.now_ms());
+    let rounds = (1..=AHEAD_ROUNDS).filter(|round| validators.proposer(height, *round) == liar);
+    let mut junk = Vec::new();
+    for (round, twice) in rounds.flat_map(|round| [(round, 0), (round, 1)]).take(4) {
+        let certificate = Some(decided.certificate.clone());
+        let mut block = Block { intents: intents.clone(), certificate, ..decided.block.clone() };
+        block.header = Header {
+            height,
+            round,
+            root_chain,
+            proposer: liar,
+            parent: decided.certificate.block,
+            time_ms: now_ms + twice,
+            certificate: decided.certificate.hash(),
+            intents: intents_root(&block.intents),
+            intent_count: BLOCK_INTENTS_MAX as u32,
+            ..block.header
+        };
+        let named = block.header.hash();
+        let body = ProposalBody { block: named, height, round, slot: liar, polka_round: NO_ROUND, reserved: [0; 12] };
+        junk.push(NodeMessage::Proposal(cluster.keys.votes[liar as usize].sign_proposal(body, &[9; 32])));
+        junk.push(NodeMessage::Body(Box::new(block)));
+    }
+    assert_eq!(junk.len(), 8, "as many bodies as there is room for");
+    tell(&mut cluster, liar, &honest, &junk);
+    bet_all(&mut cluster, 4, &[proposer as usize]);
+    // A body of the junk alone takes eight ticks.
+    assert!(cluster.until(16, |cluster| honest.iter().all(|slot| cluster.hosts[*slot].decided.contains_key(&height))));
+    assert_eq!(cluster.hosts[honest[0]].decided[&height].block.header.round, 0);
+}
+
+/// Anybody may come as a node and say that the chain is further: a validator that lacks one height still waits for its votes before it
+/// asks others for it, and asks them then.
+#[test]
+fn whoever_says_that_the_chain_is_further_cuts_the_wait_for_votes_short_for_nobody_else() {
+    let mut cluster = Cluster::new(4, 1, 91);
+    cluster.delay = (1, 0);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    // Until nothing happens any more.
+    cluster.steps(600);
+    let height = cluster.machine(0).chain().decided.next();
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    cluster.tamper = Some(Box::new(move |from, to, message| match message {
+        NodeMessage::AskRange(_) if from == 0 && to < 4 => {
+            count.set(count.get() + 1);
+            Some(message)
+        }
+        NodeMessage::Votes(mut votes) if to == 0 => {
+            votes.retain(|vote| vote.body.height != height || vote.body.kind != VoteKind::Precommit as u8);
+            (!votes.is_empty()).then_some(NodeMessage::Votes(votes))
+        }
+        other => Some(other),
+    }));
+    let decided = Height(height.0 + 1_000);
+    tell(&mut cluster, 4, &[0], &[NodeMessage::Standing(NodeStanding { decided, ..NodeStanding::default() })]);
+    cluster.step();
+    // It was asked, and has nothing.
+    tell(&mut cluster, 4, &[0], &[NodeMessage::Range(Vec::new())]);
+    cluster.steps(40);
+    bet_all(&mut cluster, 4, &[1, 2, 3]);
+    assert!(cluster.until(100, |cluster| (1..4).all(|slot| cluster.hosts[slot].decided.contains_key(&height))));
+    cluster.steps(6);
+    assert!(!cluster.hosts[0].decided.contains_key(&height), "its votes are on their way");
+    assert_eq!(asked.get(), 0, "votes are waited for");
+    assert!(cluster.until(60, |cluster| cluster.hosts[0].decided.contains_key(&height)));
+    assert!(asked.get() > 0, "others are asked then");
+}
