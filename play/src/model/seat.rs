@@ -1,8 +1,8 @@
 //! Why a seat that was the player's is theirs no more.
 
+use engine::Chips;
 use engine::component::{Seat, Table};
 use engine::message::intent::IntentKind;
-use engine::Chips;
 use words::sentences::Severity;
 use words::thousands;
 
