@@ -225,7 +225,7 @@ fn a_session_is_looked_after_from_the_command_line() {
     assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
     let exported =
         json(&bitcraps(&["export", text(&session), "--csv", text(&rows), "--height", "50", "--output", "json"]));
-    assert_eq!((&exported["height"], exported["files"].as_array().map(Vec::len)), (&50.into(), Some(11)));
+    assert_eq!((&exported["height"], exported["files"].as_array().map(Vec::len)), (&50.into(), Some(12)));
     assert!(rows.join("payouts.csv").is_file());
 
     let segment = copy.join("journal/00000001.seg");
