@@ -360,11 +360,11 @@ mod tests {
         let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
         for _ in 0..2 {
             assert!(matches!(ask(&mut sources, range), Some(NodeMessage::Range(found)) if found.len() == 1));
-            assert!(matches!(ask(&mut sources, Asked::Snapshot(Height::GENESIS)), Some(NodeMessage::Snapshot(_))));
             let asked = Instant::now();
+            assert!(matches!(ask(&mut sources, Asked::Snapshot(Height::GENESIS)), Some(NodeMessage::Snapshot(_))));
             sources.rest(asked + OPEN_FOR - Duration::from_secs(1));
             assert!(open() > 0, "whoever fetches goes on with them");
-            sources.rest(asked + OPEN_FOR + Duration::from_secs(1));
+            sources.rest(Instant::now() + OPEN_FOR + Duration::from_secs(1));
             assert_eq!(open(), 0, "packs that are removed give their room back");
         }
     }
