@@ -318,7 +318,7 @@ fn entry(past: &Past) -> Result<RangeEntry, DecodeError> {
     Ok(RangeEntry { decided, beacon: settled.map(|settled| settled.beacon) })
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::path::Path;
     use std::sync::atomic::AtomicBool;
@@ -347,26 +347,25 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn what_nobody_asks_for_any_more_is_not_kept_open() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = dir.path().canonicalize().expect("a path").join("session");
         let last = played(&at);
         let session = Session::open(&at).expect("the session");
         let mut sources = Sources::of(&session);
-        let (journal, snapshots) = (at.join("journal"), at.join("snapshots"));
-        let open = || (open_files(&journal), open_files(&snapshots));
-        assert_eq!(open(), (0, 0));
+        // Segments are mapped, or read and closed again, which no list of open files shows.
+        let open = || open_files(&at.join("snapshots"));
+        assert_eq!(open(), 0);
         let ask = |sources: &mut Sources, what| sources.answer(&Question { to: PeerId::LOCAL, what, last });
         let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
         for _ in 0..2 {
             assert!(matches!(ask(&mut sources, range), Some(NodeMessage::Range(found)) if found.len() == 1));
-            assert!(matches!(ask(&mut sources, Asked::Snapshot(Height::GENESIS)), Some(NodeMessage::Snapshot(_))));
             let asked = Instant::now();
+            assert!(matches!(ask(&mut sources, Asked::Snapshot(Height::GENESIS)), Some(NodeMessage::Snapshot(_))));
             sources.rest(asked + OPEN_FOR - Duration::from_secs(1));
-            assert!(open().1 > 0, "whoever fetches goes on with them: {:?}", open());
-            sources.rest(asked + OPEN_FOR + Duration::from_secs(1));
-            assert_eq!(open(), (0, 0), "packs and segments that are removed give their room back");
+            assert!(open() > 0, "whoever fetches goes on with them");
+            sources.rest(Instant::now() + OPEN_FOR + Duration::from_secs(1));
+            assert_eq!(open(), 0, "packs that are removed give their room back");
         }
     }
 }

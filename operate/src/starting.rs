@@ -129,7 +129,7 @@ mod tests {
         let _silent = TcpStream::connect(listening.address()).expect("it listens");
         let began = Instant::now();
         drop(starting);
-        assert!(began.elapsed() < 3 * ASKS_WITHIN, "whoever asks nothing holds up no start for long");
+        assert!(began.elapsed() < 8 * ASKS_WITHIN, "whoever asks nothing holds up no start for long");
     }
 
     #[test]
@@ -148,10 +148,10 @@ mod tests {
             }
         });
         assert!(ask(listening.address(), "GET /livez").ends_with("live\n"), "the next one has its turn");
-        assert!(began.elapsed() < 3 * ASKS_WITHIN, "after {:?}", began.elapsed());
+        assert!(began.elapsed() < 8 * ASKS_WITHIN, "after {:?}", began.elapsed());
         let _silent = TcpStream::connect(listening.address()).expect("it listens");
         drop(starting);
-        assert!(began.elapsed() < 5 * ASKS_WITHIN, "after {:?}", began.elapsed());
+        assert!(began.elapsed() < 8 * ASKS_WITHIN, "after {:?}", began.elapsed());
         stop.store(true, Ordering::Relaxed);
         asking.join().expect("it ends");
     }

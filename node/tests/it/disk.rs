@@ -234,7 +234,7 @@ fn what_a_full_disk_turned_away_is_measured_from_when_it_is_taken() {
             node.step().expect("a full disk is no failure");
         }
     };
-    step_for(&mut node, std::time::Duration::from_millis(1_300));
+    step_for(&mut node, std::time::Duration::from_millis(6_000));
     let is_receipt = |output: &&Output| matches!(output, Output::Receipt { .. });
     let receipts = || heard.lock().expect("one thread").iter().filter(is_receipt).count();
     assert_eq!(receipts(), 0, "all of them are turned away");
@@ -248,8 +248,8 @@ fn what_a_full_disk_turned_away_is_measured_from_when_it_is_taken() {
     // Until readings are published.
     step_for(&mut node, std::time::Duration::from_millis(1_200));
     let receipt = node.readings().read().receipt;
-    let above_s = node::readings::BUCKET_ENDS_US.iter().position(|end| *end == 1_000_000).expect("a bucket") + 1;
-    let slow: u64 = receipt.counts[above_s..].iter().sum();
+    // Beyond the last bucket: a busy machine does not take that long, and the disk was full for longer.
+    let slow: u64 = receipt.counts[node::readings::BUCKET_ENDS_US.len()..].iter().sum();
     assert!(receipt.count() > PATIENT as u64 && slow < PATIENT as u64 / 2, "{slow} of {}", receipt.count());
 }
 

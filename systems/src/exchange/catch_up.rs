@@ -330,20 +330,16 @@ impl CatchUp {
         }
         let mut next = first.next();
         let last = target.max(settled);
-        let mut is_first = true;
         // What is further above could not become ready, and would only hold memory until it could.
         while self.asked.len() < ASKS_MAX && next <= last && next.0 - first.0 <= READY_MAX as u64 {
-            let is_asked = self.asked.iter().any(|asked| asked.covers(next));
-            if is_asked || self.came.contains_key(&next) {
-                is_first &= !is_asked;
+            if self.asked.iter().any(|asked| asked.covers(next)) || self.came.contains_key(&next) {
                 next = next.next();
                 continue;
             }
-            // What is missing first is asked for in any case, and makes room for itself; what is above it would come only to go again.
-            if !is_first && !self.has_room() {
+            // What comes next is asked for in any case, and makes room for itself; what is above it would come only to go again.
+            if next != first.next() && !self.has_room() {
                 return;
             }
-            is_first = false;
             let range = RangeRow::new(next, ASK_HEIGHTS);
             if !self.ask_one(range, now_ms, nodes, |standing| standing.decided >= next, outbox) {
                 return;

@@ -191,8 +191,9 @@ impl Heard {
         };
         node.checks += checks;
         node.questions += questions;
-        // It is dropped, not kept for the next tick: a queue would grow for as long as a node says more than is read.
-        if node.checks > NODE_CHECKS_MAX || node.questions > NODE_QUESTIONS_MAX {
+        // It is dropped, not kept for the next tick: a queue would grow for as long as a node says more than is read. What has no
+        // signature is not dropped for those of what came before it: a standing is told only when it changes.
+        if (checks > 0 && node.checks > NODE_CHECKS_MAX) || node.questions > NODE_QUESTIONS_MAX {
             return;
         }
         match message {

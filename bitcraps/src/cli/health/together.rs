@@ -108,7 +108,8 @@ async fn ask(endpoint: &Endpoint, identity: &Identity, node: Named) -> Found {
 pub(super) struct Together {
     /// The node whose configuration was read, and the other validators.
     pub(super) found: Vec<Found>,
-    /// The highest height that one validator at least has settled for certain, however many lie as a quorum allows.
+    /// The highest height that one of the other validators at least has settled for certain, however many lie as a quorum allows;
+    /// where no more of them answer than may lie, the highest one that any says.
     pub(super) highest: Height,
     /// Validators of the chain.
     pub(super) validators: usize,
@@ -119,7 +120,8 @@ pub(super) struct Together {
 impl Together {
     /// By what was found of the validators of a chain.
     pub(super) fn of(found: Vec<Found>, chain: Hash, validators: usize) -> Self {
-        let of_chain = found.iter().filter_map(|found| found.said.as_ref().ok()).filter(|said| said.chain == chain);
+        let others = found.iter().skip(1).filter_map(|found| found.said.as_ref().ok());
+        let of_chain = others.filter(|said| said.chain == chain);
         let mut words = BTreeMap::new();
         for NodeStatus { standing, order, .. } in of_chain.map(|said| &said.status) {
             if let Some(slot) = order.slot {
@@ -130,8 +132,9 @@ impl Together {
         let mut words: Vec<Height> = words.into_values().collect();
         words.sort_unstable_by(|one, other| other.cmp(one));
         // Heights are what nodes say of themselves. As many words as validators may lie are passed over from above: one that
-        // says a height that there is not would make all others look behind, and keep every gate shut.
-        let highest = words.get(validators - quorum(validators)).copied().unwrap_or_default();
+        // says a height that there is not would make all others look behind, and keep every gate shut. Of fewer words none is
+        // passed over: nobody counts as level because too few answer.
+        let highest = words.get(validators - quorum(validators)).or(words.first()).copied().unwrap_or_default();
         Self { found, highest, validators, quorum: quorum(validators), chain }
     }
 

@@ -1,0 +1,184 @@
+use super::*;
+
+const CHAIN: Hash = [7; 32];
+const TABLE: TableId = TableId(3);
+
+fn certificate(block: u8) -> Certificate {
+    Certificate { height: Height(1), round: 0, block: [block; 32], signatures: Vec::new() }
+}
+
+fn open(path: &Path) -> PledgeBook {
+    PledgeBook::open(path, [1; 32]).expect("a book")
+}
+
+/// Opens a roll at a height of ten times its number.
+fn roll(book: &mut PledgeBook, number: u32, end: &Hash, block: u8) -> Result<PledgeRow, Unopened> {
+    let height = Height(u64::from(number) * 10);
+    book.open_roll(CHAIN, TABLE, number, end, height, &certificate(block)).expect("written")
+}
+
+#[test]
+fn each_opening_shows_what_its_end_is_the_hash_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut book = open(&dir.path().join("player.pem.pledges"));
+    let mut end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    for number in 5..50 {
+        assert_eq!(book.openings_left(CHAIN, TABLE, number, &end), Some(OPENINGS - (number - 5)));
+        let opening = roll(&mut book, number, &end, number as u8).expect("opened");
+        assert_eq!(pledge_end(&CHAIN, TABLE, &[1; 32], number, &opening.value), end);
+        assert_eq!(opening.block, [number as u8; 32]);
+        end = opening.value;
+    }
+    book.pledge(CHAIN, TableId(1), 1, 99).expect("pledged");
+    book.pledge(CHAIN, TableId(9), 1, 101).expect("pledged");
+    assert_eq!(book.tables(CHAIN), [TableId(9), TABLE, TableId(1)], "the last one first");
+    assert_eq!(book.tables([8; 32]), []);
+    let last = book.end((CHAIN, TABLE), 5 + OPENINGS - 1).expect("the last one");
+    assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS - 1, &last), Some(1));
+    let secret = book.end((CHAIN, TABLE), 5 + OPENINGS).expect("the secret");
+    assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS, &secret), None, "they have run out");
+}
+
+#[test]
+fn a_book_that_is_opened_again_signs_the_same_and_no_second_block() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("player.pem.pledges");
+    let mut book = open(&path);
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    let opening = roll(&mut book, 5, &end, 9).expect("opened");
+    drop(book);
+    let mut again = open(&path);
+    assert_eq!(roll(&mut again, 5, &end, 9), Ok(opening), "the same bytes");
+    assert_eq!(roll(&mut again, 5, &end, 8), Err(Unopened::OtherBlock));
+    // Nor with another secret for the same roll.
+    let other = again.pledge(CHAIN, TABLE, 5, 100).expect("pledged");
+    assert!(other.number > 100 && other.value != end);
+    assert_eq!(roll(&mut again, 5, &other.value, 8), Err(Unopened::OtherBlock));
+    assert_eq!(roll(&mut again, 5, &end, 9), Err(Unopened::NotOwn));
+    // The next roll's block comes after it.
+    let next = again.pledge(CHAIN, TABLE, 6, 0).expect("pledged");
+    let early = again.open_roll(CHAIN, TABLE, 6, &next.value, Height(50), &certificate(3)).expect("written");
+    assert_eq!(early, Err(Unopened::Behind));
+    assert!(roll(&mut again, 6, &next.value, 3).is_ok());
+}
+
+#[test]
+fn a_book_that_was_restored_opens_nothing_that_it_does_not_know_the_past_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, copy) = (dir.path().join("a"), dir.path().join("b"));
+    let mut book = open(&path);
+    let mut end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    end = roll(&mut book, 5, &end, 5).expect("opened").value;
+    std::fs::copy(&path, &copy).expect("a copy");
+    end = roll(&mut book, 6, &end, 6).expect("opened").value;
+    end = roll(&mut book, 7, &end, 7).expect("opened").value;
+    let mut restored = open(&copy);
+    assert_eq!(roll(&mut restored, 8, &end, 8), Err(Unopened::Unsure));
+    let anew = restored.pledge(CHAIN, TABLE, 9, 200).expect("pledged");
+    assert!(roll(&mut restored, 9, &anew.value, 9).is_ok(), "what it pledged itself it opens");
+}
+
+#[test]
+fn a_line_that_was_cut_off_is_passed_over_and_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    drop(book);
+    let whole = std::fs::read(&path).expect("a book");
+    for cut in 1..40 {
+        let mut text = whole.clone();
+        text.extend_from_slice(&whole[..cut]);
+        std::fs::write(&path, &text).expect("written");
+        let mut book = open(&path);
+        assert!(roll(&mut book, 5, &end, 9).is_ok());
+        drop(book);
+        assert_eq!(roll(&mut open(&path), 5, &end, 8), Err(Unopened::OtherBlock), "cut {cut}");
+    }
+}
+
+#[test]
+fn a_line_that_a_full_disk_cut_off_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for cut in [1, 40, 140] {
+        let path = dir.path().join(format!("cut-{cut}"));
+        let mut book = open(&path);
+        let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+        let whole = std::fs::read(&path).expect("a book");
+        // What a write leaves that found no room for all of its line; the book goes on to be used.
+        book.file.write_all(&whole[..cut]).expect("written");
+        let next = roll(&mut book, 5, &end, 9).expect("opened").value;
+        book.file.write_all(&whole[..cut]).expect("written");
+        let pledged = book.pledge(CHAIN, TABLE, 6, 100).expect("pledged").value;
+        drop(book);
+        let mut book = open(&path);
+        assert_eq!(roll(&mut book, 6, &next, 9), Err(Unopened::NotOwn), "cut {cut}: the pledge is known");
+        assert!(roll(&mut book, 6, &pledged, 9).is_ok(), "cut {cut}");
+        let text = std::fs::read_to_string(&path).expect("a book");
+        let opened = text.lines().filter(|line| line.starts_with("open ")).count();
+        assert_eq!(opened, 2, "cut {cut}: both openings are lines of their own");
+        assert!(text.lines().all(|line| !line.is_empty()), "cut {cut}: no line break without need");
+    }
+}
+
+#[test]
+fn one_program_holds_a_book_and_a_long_one_is_written_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))));
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    roll(&mut book, 5, &end, 9).expect("opened");
+    let filler = format!("{}\n", "x".repeat(999)).repeat(1_100);
+    book.file.write_all(filler.as_bytes()).expect("written");
+    drop(book);
+    let mut book = open(&path);
+    assert!(std::fs::metadata(&path).expect("a book").len() < 1_000);
+    assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))), "the new file is held too");
+    assert_eq!(roll(&mut book, 5, &end, 8), Err(Unopened::OtherBlock));
+}
+
+#[test]
+fn a_book_that_grows_long_while_it_is_held_is_written_anew_with_what_counts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let length = || std::fs::metadata(&path).expect("a book").len();
+    let mut book = open(&path);
+    let mut end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    let filler = format!("{}\n", "x".repeat(999)).repeat(2_200);
+    for number in [5, 7] {
+        // Lines of rolls long past, which count no more.
+        book.file.write_all(filler.as_bytes()).expect("written");
+        end = roll(&mut book, number, &end, 9).expect("opened").value;
+        assert!(length() > 2 * BOOK_BYTES_KEPT);
+        end = roll(&mut book, number + 1, &end, 9).expect("opened").value;
+        assert!(length() < 2_000, "{} bytes", length());
+        assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::Held(_))), "the new file is held too");
+    }
+    drop(book);
+    let mut book = open(&path);
+    assert_eq!(book.openings_left(CHAIN, TABLE, 9, &end), Some(OPENINGS - 4), "the secret is kept");
+    let last = book.end((CHAIN, TABLE), 8).expect("its own");
+    assert_eq!(roll(&mut book, 8, &last, 8), Err(Unopened::OtherBlock), "the line behind what was written anew");
+    assert!(roll(&mut book, 9, &end, 9).is_ok());
+}
+
+#[test]
+fn a_book_of_any_length_is_opened_again_and_no_endless_line_is_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    let filler = format!("{}\n", "x".repeat(9_999)).repeat(110);
+    for _ in 0..64 {
+        book.file.write_all(filler.as_bytes()).expect("written");
+    }
+    roll(&mut book, 5, &end, 9).expect("opened");
+    drop(book);
+    assert!(std::fs::metadata(&path).expect("a book").len() > 64 << 20);
+    let mut book = open(&path);
+    assert_eq!(roll(&mut book, 5, &end, 8), Err(Unopened::OtherBlock));
+    book.file.write_all(&[b'x'; BOOK_LINE_BYTES_MAX as usize]).expect("written");
+    drop(book);
+    assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::System { .. })), "that is no book");
+}
