@@ -152,7 +152,7 @@ pub struct LeavingRow {
     pub account: u32,
     /// The seat's number at its table, from 0; 255 without one.
     pub seat: u8,
-    /// 1 if the player was absent, 2 if the bets were forfeited, [`LAPSED`] if nobody used the account.
+    /// 1 if the player was absent, 2 if the bets were forfeited, `LAPSED` if nobody used the account.
     pub absent: u8,
     /// 1 if the seat became free, or the account.
     pub freed: u8,
