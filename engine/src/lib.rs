@@ -21,6 +21,7 @@ pub mod columns;
 pub mod image;
 pub mod trim;
 pub mod pool;
+pub mod panics;
 pub mod io;
 pub mod world;
 

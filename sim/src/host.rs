@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::io::Input;
-use engine::{Height, Tick};
+use engine::{Height, Tick, panics};
 use node::clock::{QUANTUM_MS, Time as NodeTime, Told};
 use node::open::{Begin, Keys, Options, open_begun};
 use node::recording::Driving;
@@ -405,13 +405,7 @@ fn at_work<R>(work: impl FnOnce() -> R) -> Result<R, String> {
     assert!(!AT_WORK.replace(true), "one node works at a time");
     let done = catch_unwind(AssertUnwindSafe(work));
     assert!(AT_WORK.replace(false), "nobody else says that it works no more");
-    done.map_err(|panic| said(&*panic))
-}
-
-/// What a panic said.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+    done.map_err(|panic| panics::words(&*panic).unwrap_or("a panic without words").to_owned())
 }
 
 #[cfg(test)]

@@ -64,8 +64,7 @@ fn world() -> World {
 /// What a panic says, if there is one.
 fn broken(act: impl FnOnce()) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(act)).err()?;
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    Some(text.expect("a panic with words").to_owned())
+    Some(engine::panics::words(&*panic).expect("a panic with words").to_owned())
 }
 
 fn checked_at(world: &mut World, height: u64) -> Option<String> {

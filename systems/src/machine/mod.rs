@@ -15,6 +15,7 @@ use engine::io::{Input, Output, Receipt, Verdict};
 use engine::message::certificate::Settled;
 use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
+use engine::panics;
 use engine::pool::Arenas;
 
 use crate::exchange::answers::{Answers, Hears};
@@ -152,8 +153,7 @@ impl Machine {
         // at it again.
         let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.settle_next()));
         let settled = settled.map_err(|panic| {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            let problem = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            let problem = panics::words(&*panic).unwrap_or("it panicked");
             ExchangeError::Poison { height, block, problem: problem.to_owned() }
         })?;
         outputs.push(Output::Settled(Box::new(settled)));

@@ -1,8 +1,8 @@
 //! A panic of the thread that ticks: whoever is told of alerts hears of it before the process ends.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use engine::panics::words;
 use operate::monitor::Monitor;
 
 /// Runs a node that a monitor watches. A panic ends the process as it would without, once it has been told.
@@ -24,15 +24,13 @@ fn or_told<M>(
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => (monitor, result),
         Err(panic) => {
-            tell(monitor, &format!("the thread of its ticks panicked: {}", words(&*panic)));
+            tell(
+                monitor,
+                &format!("the thread of its ticks panicked: {}", words(&*panic).unwrap_or("it gave no reason")),
+            );
             resume_unwind(panic)
         }
     }
-}
-
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason")
 }
 
 #[cfg(test)]
