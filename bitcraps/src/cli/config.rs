@@ -1,7 +1,7 @@
 //! `config`: a node's configuration, and what follows from it before the node runs.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -38,6 +38,24 @@ impl SetArgs {
     pub fn all(&self) -> &[String] {
         &self.set
     }
+}
+
+/// Reads the configuration that a command needs. What is wrong with it is told with the line of the file at a terminal alone: of what
+/// a manager of services or of timed jobs starts, standard error is kept where more people read it than the file, and a line may
+/// hold a secret.
+pub fn load(path: &Path, set: &[String]) -> anyhow::Result<Layered> {
+    Layered::load(path, set).map_err(|error| match io::stderr().is_terminal() {
+        true => error.into(),
+        false => Failure::Config(without_lines_of_file(&error.to_string())).into(),
+    })
+}
+
+/// A problem without the lines of the file that are shown with it: what stands there may be a secret, and a log is no place
+/// for pictures.
+pub fn without_lines_of_file(problem: &str) -> String {
+    let is_shown =
+        |line: &&str| line.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()).starts_with('|');
+    problem.lines().filter(|line| !is_shown(line)).collect::<Vec<&str>>().join(": ")
 }
 
 /// Looks at a configuration.

@@ -7,12 +7,11 @@ use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use node::config::Config;
-use node::layers::Layered;
 use operate::doctor::{Finding, Grade, look};
 use serde_json::json;
 
 use super::args::{Format, OutputArgs};
-use super::config::{SetArgs, check};
+use super::config::{SetArgs, check, load};
 use super::out::fit_table;
 use words::Failure;
 
@@ -34,7 +33,7 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let config = match &args.config {
         Some(file) => {
-            let layered = Layered::load(file, args.set.all())?;
+            let layered = load(file, args.set.all())?;
             check(&layered)?;
             layered.config
         }

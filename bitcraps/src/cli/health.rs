@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use engine::hex;
 use engine::io::NodeStatus;
-use node::layers::Layered;
 use serde_json::{Value, json};
 use storage::read_genesis;
 
 use self::together::{Asker, Found, Named, Together, others, own, problem};
 
 use super::args::OutputArgs;
+use super::config::load;
 use words::{Failure, counted, thousands};
 
 #[derive(Args, Debug)]
@@ -52,7 +52,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
-    let config = args.config.as_deref().map(|file| Layered::load(file, &[])).transpose()?.map(|layered| layered.config);
+    let config = args.config.as_deref().map(|file| load(file, &[])).transpose()?.map(|layered| layered.config);
     let asker = Asker::new()?;
     let node = match (&args.node, &config) {
         (Some(node), _) => Named { address: node.clone(), key: None },

@@ -12,7 +12,7 @@ use systems::catalogue::{BETS, bet_of, number_of};
 
 use super::args::{RowsArgs, RowsFormat, workers_in_range};
 use super::bars::spinner;
-use super::config::SetArgs;
+use super::config::{SetArgs, load};
 use super::past::stand_back;
 use super::session::{SessionArgs, identified};
 use audit::history::{
@@ -22,7 +22,6 @@ use audit::history::{
 use audit::reading::Origin;
 use audit::walker::{Identity, last_settled};
 use node::config::Config;
-use node::layers::Layered;
 use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
@@ -113,7 +112,7 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     }
     let (dir, cache) = match &args.config {
         Some(file) => {
-            let config = Layered::load(file, args.set.all())?.config;
+            let config = load(file, args.set.all())?.config;
             (config.node.data.clone(), cache_config(&config))
         }
         None => (args.session.clone().or_else(|| args.data.clone()).unwrap_or_default(), CacheConfig::default()),

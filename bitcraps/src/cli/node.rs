@@ -3,7 +3,7 @@
 mod panics;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,17 +26,16 @@ use systems::exchange::ExchangeError;
 use self::panics::watched;
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
-use super::config::{SetArgs, check, prepare};
+use super::config::{SetArgs, check, load, prepare};
 use super::logs::Logs;
 use super::past::{PastSource, past_of};
 use super::phrases::{disk_full, with_counts};
-use super::reload::{Reload, without_lines_of_file};
+use super::reload::Reload;
 use super::signals::{first_signal, stop_signals};
 use crate::allocator;
 use node::clock::Time;
-use node::config::{Config, ConfigError};
+use node::config::Config;
 use node::init::OpenedKeys;
-use node::layers::Layered;
 use node::network::listen;
 use node::open::{self, Found, Options, StartedNode};
 use node::recording::Driving;
@@ -86,20 +85,11 @@ fn end_with_input(stop: &Arc<AtomicBool>) {
     });
 }
 
-/// What is wrong with a configuration. People at a terminal see the line of their file. What a manager of services has of
-/// standard error is kept in its journal, which more people read than the file, where a line may hold a secret.
-fn told(error: ConfigError) -> anyhow::Error {
-    match std::io::stderr().is_terminal() {
-        true => error.into(),
-        false => Failure::Config(without_lines_of_file(&error.to_string())).into(),
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &NodeArgs, logs: Logs) -> anyhow::Result<()> {
     allocator::take_small_pages();
     allocator::leave_to_monitor();
-    let layered = Layered::load(&args.config, args.set.all()).map_err(told)?;
+    let layered = load(&args.config, args.set.all())?;
     check(&layered)?;
     let (config, newer) = (layered.config.clone(), layered.warning.clone());
     let values = layered.rows_without_secrets();

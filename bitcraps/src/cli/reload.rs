@@ -17,7 +17,7 @@ use operate::watching::MonitorConfig;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 
-use super::config::{check_beside, monitor_config};
+use super::config::{check_beside, monitor_config, without_lines_of_file};
 use super::logs::{Logs, goes_over};
 
 /// How often its thread looks for the signal, and how often it does so at least: what a reload takes is part of that.
@@ -152,14 +152,6 @@ impl Reload {
         state.monitor = Some(monitor.changer());
         Ok(monitor)
     }
-}
-
-/// A problem without the lines of the file that are shown with it: what stands there may be a secret, and a log is no place
-/// for pictures.
-pub fn without_lines_of_file(problem: &str) -> String {
-    let is_shown =
-        |line: &&str| line.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()).starts_with('|');
-    problem.lines().filter(|line| !is_shown(line)).collect::<Vec<&str>>().join(": ")
 }
 
 impl Drop for Reload {

@@ -18,7 +18,7 @@ use operate::doctor::look;
 use serde_json::{Value, json};
 
 use super::args::OutputArgs;
-use super::config::SetArgs;
+use super::config::{SetArgs, load};
 use words::Failure;
 
 #[derive(Args, Debug)]
@@ -49,7 +49,7 @@ type Parts = BTreeMap<String, Vec<u8>>;
 
 /// Runs the command.
 pub fn run(args: &SupportArgs) -> anyhow::Result<()> {
-    let layered = Layered::load(&args.config, args.set.all())?;
+    let layered = load(&args.config, args.set.all())?;
     refuse_inside(&layered.config.node.data, &args.to)?;
     let mut parts = Parts::new();
     parts.insert("README".into(), README.into());

@@ -203,7 +203,7 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
 }
 
 #[test]
-fn a_start_that_fails_writes_no_line_of_the_configuration_into_the_journal() {
+fn what_services_and_timed_jobs_start_writes_no_line_of_the_configuration_into_their_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = talkative(dir.path());
     let good = fs::read_to_string(&config).expect("a configuration");
@@ -215,9 +215,19 @@ fn a_start_that_fails_writes_no_line_of_the_configuration_into_the_journal() {
     ] {
         assert!(good.contains(&line));
         fs::write(&config, good.replace(&line, &wrong)).expect("written");
-        let (code, out, err) = run(&["node", "--config", text(&config)]);
-        assert!(code == 3 && out.is_empty() && err.contains(says) && err.contains("at line"), "{code} {out} {err}");
-        assert!(!err.contains("hook-token"), "standard error of a service is its journal: {err}");
+        let bundle = dir.path().join("bundle.tar");
+        let (file, table, to) = (text(&config), ["--table", "0"], ["--to", text(&bundle)]);
+        for command in [
+            &["node", "--config", file][..],
+            &["health", "--config", file],
+            &["doctor", "--config", file],
+            &[&["support", "--config", file][..], &to].concat(),
+            &[&["history", "--config", file][..], &table].concat(),
+        ] {
+            let (code, out, err) = run(command);
+            assert!(code == 3 && out.is_empty() && err.contains(says) && err.contains("at line"), "{code} {out} {err}");
+            assert!(!err.contains("hook-token"), "{command:?}: standard error is kept in a journal: {err}");
+        }
         let (code, _, shown) = run(&["config", "check", text(&config)]);
         assert!(code == 3 && shown.contains("hook-token"), "who mends the file sees the line: {code} {shown}");
     }
