@@ -188,7 +188,7 @@ pub fn run(
             if elapsed.as_secs() as usize > samples.len() {
                 samples.push((meter.sample(), Default::default()));
             }
-            let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+            let node = samples.last().map(|sample| sample.0);
             on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
         })
     });

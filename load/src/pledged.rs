@@ -366,7 +366,7 @@ pub fn run(
         if start.elapsed().as_secs() as usize > samples.len() {
             samples.push((meter.as_mut().map(Meter::sample).unwrap_or_default(), own.sample()));
         }
-        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+        let node = samples.last().filter(|_| meter.is_some()).map(|sample| sample.0);
         on_progress(&Progress::Running(Running::of(start.elapsed(), &measured.heard, node)));
         if let Some(problem) = lock(&measured.heard.problem).take() {
             anyhow::bail!(problem);

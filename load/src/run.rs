@@ -76,12 +76,12 @@ pub struct Running {
     pub counts: Counts,
     /// P95 so far, in milliseconds.
     pub p95_ms: f64,
-    /// The node's memory and processor time.
-    pub node: Sample,
+    /// The node's memory and processor time; none before its first second, and of one that runs elsewhere.
+    pub node: Option<Sample>,
 }
 
 impl Running {
-    pub(super) fn of(elapsed: Duration, heard: &Heard, node: Sample) -> Self {
+    pub(super) fn of(elapsed: Duration, heard: &Heard, node: Option<Sample>) -> Self {
         let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
         Self { elapsed, counts, p95_ms, node }
     }
@@ -189,8 +189,8 @@ pub fn run(
             let sample = (node.as_mut().map(Meter::sample).unwrap_or_default(), own.sample());
             samples.push(sample);
         }
-        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
-        on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
+        let seen = samples.last().filter(|_| node.is_some()).map(|sample| sample.0);
+        on_progress(&Progress::Running(Running::of(elapsed, heard, seen)));
     })?;
     let mut notes = notes(load, &driver, signed_count, &disturbed);
     let heard = driver.close();

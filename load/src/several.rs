@@ -140,7 +140,7 @@ pub fn run(
         if elapsed.as_secs() as usize > samples.len() {
             samples.push((meters.sample(&mut cluster), own.sample()));
         }
-        let node = samples.last().map(|sample| sample.0).unwrap_or_default();
+        let node = samples.last().map(|sample| sample.0);
         on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
     })?;
     kills.finish(&mut cluster, stop, BACK_WITHIN);

@@ -299,11 +299,9 @@ fn show(bar: &ProgressBar, progress: &Progress) {
     }
     let counts = &progress.counts;
     bar.set_position(progress.elapsed.as_millis() as u64);
-    // One that runs elsewhere is not seen, nor is any before its first second.
-    let node = match progress.node {
-        Sample { memory_mb: 0.0, .. } => String::new(),
-        Sample { memory_mb, cpu_percent } => format!("  node {cpu_percent:.0}% CPU, {memory_mb:.0} MB"),
-    };
+    let node = progress.node.map_or_else(String::new, |Sample { memory_mb, cpu_percent }| {
+        format!("  node {cpu_percent:.0}% CPU, {memory_mb:.0} MB")
+    });
     bar.set_message(format!(
         "{} offered  {} acknowledged  {} settled  {} refused  P95 {:.1} ms{node}",
         thousands(counts.offered),
