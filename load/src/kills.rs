@@ -178,8 +178,6 @@ impl<S: Send + 'static> Kills<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
-
     use super::*;
     use crate::scenario::tests::load;
 
@@ -294,19 +292,21 @@ mod tests {
 
     #[test]
     fn nobody_who_sends_waits_for_a_validators_start() {
-        static LISTENS: Barrier = Barrier::new(2);
-        let (mut kills, mut stub) = (
-            kills(30, 1),
-            Stub::new(|| {
-                LISTENS.wait();
-                Ok(())
-            }),
-        );
+        static LISTENS: AtomicBool = AtomicBool::new(false);
+        let starts = || {
+            // It ends in any case, so that a turn that waits for it fails here and does not hang.
+            let until = Instant::now() + Duration::from_secs(20);
+            while !LISTENS.load(Ordering::Relaxed) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        };
+        let (mut kills, mut stub) = (kills(30, 1), Stub::new(starts));
         for seconds in [15, 20, 21] {
             kills.turn(Duration::from_secs(seconds), &mut stub);
         }
         assert!(stub.put.is_empty(), "it does not listen yet");
-        LISTENS.wait();
+        LISTENS.store(true, Ordering::Relaxed);
         // Whoever ends the run does not leave a process behind that is just starting.
         kills.finish(&mut stub, &AtomicBool::new(true), Duration::from_secs(30));
         assert_eq!(stub.put, [0]);

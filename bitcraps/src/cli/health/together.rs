@@ -273,6 +273,9 @@ mod tests {
         assert!(liar.is_well() && liar.highest == Height(100), "{}", liar.verdict());
         let beside = of(vec![good(0), found(1, 50, false), good(2), found(3, 1 << 48, false)]);
         assert!(beside.verdict().starts_with("3 of 4"), "one that is behind is found beside one that lies");
+        let lost = |slot: u32| Found { address: format!("a:{slot}"), said: Err("no answer".into()) };
+        let few = of(vec![found(0, 50, false), good(1), lost(2), lost(3)]);
+        assert!(few.problem(&few.found[0]).is_some(), "nobody is level because too few answer");
         let alone = Together::of(vec![found(0, 5, false)], CHAIN, 1);
         assert!(alone.verdict().ends_with("no other may go") && alone.is_well(), "one alone");
     }
