@@ -202,6 +202,18 @@ fn node(dir: &Path, session: &str, address: &str) -> Child {
     bitcraps(dir, &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs")
 }
 
+/// A node at a port that it has again when it is started again, once its session is there.
+fn begun(dir: &Path, session: &str) -> (String, Child) {
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let address = format!("127.0.0.1:{port}");
+    let running = node(dir, session, &address);
+    let until = Instant::now() + PATIENCE;
+    while !Path::new(session).join("genesis.json").exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    (address, running)
+}
+
 /// A bet and a roll. The sleep is the window's minimum, which the client does not wait for by itself.
 const ROLL: &str = "bet field 5\nwait receipt\nsleep 400\nroll\nwait roll\n";
 
@@ -210,13 +222,7 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     let session = path.to_str().expect("a temporary path is text");
-    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    let address = format!("127.0.0.1:{port}");
-    let mut running = node(dir.path(), session, &address);
-    let until = Instant::now() + PATIENCE;
-    while !path.join("genesis.json").exists() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let (address, mut running) = begun(dir.path(), session);
     let begin = "sleep 500\nsit 1000\nwait receipt\nsleep 500\nbet field 5\nwait receipt\nsleep 400\nroll\nwait roll\n";
     let first = Player::start(dir.path(), &address, begin);
     let halves = first.until("halves", |_| true);
@@ -254,17 +260,12 @@ fn a_script_whose_book_of_pledges_is_held_hears_that_its_roll_will_not_be_opened
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     let session = path.to_str().expect("a temporary path is text");
-    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    let address = format!("127.0.0.1:{port}");
-    let mut running = node(dir.path(), session, &address);
-    let until = Instant::now() + PATIENCE;
-    while !path.join("genesis.json").exists() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let (address, mut running) = begun(dir.path(), session);
     let first = Player::start(dir.path(), &address, "sleep 500\nsit 1000\nwait receipt\nsleep 500\n");
     first.until("table", |table| table["own"]["rail"] == 1_000);
     let book = beside(&dir.path().join("player.pem"));
     // In the book it may be before it was sent; what is in a block is there.
+    let until = Instant::now() + PATIENCE;
     let pledged = || count(&events(dir.path(), session, &["--table", "0"]), "pledge") > 0;
     while !pledged() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
