@@ -138,7 +138,6 @@ pub const NUMBER_MAX: u64 = 1 << 60;
 /// Where a 32-bit counter of a row stops, which a chain may reach: hands are begun as fast as intents are applied, and a roll at
 /// each height of 10 ms comes to it in 248 days. A state with more is refused.
 pub const COUNTER_MAX: u64 = 1 << 31;
-
 /// Bytes of a genesis file, and of the largest genesis that is sent.
 pub const GENESIS_BYTES_MAX: u64 = 256 << 10;
 /// Milliseconds of a tick.

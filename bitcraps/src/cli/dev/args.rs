@@ -36,7 +36,8 @@ pub struct DevArgs {
     /// Decides keys, players and dice: the same seed gives the same session.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// The session's directory; one that exists goes on, with the tables, window and dice that it has; say the seed that it was begun with again. Without it, the next free number below `sessions`.
+    /// The session's directory; one that exists goes on, with the tables, window and dice that it has; say the seed that it was
+    /// begun with again. Without it, the next free number below `sessions`.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Workers of the tick pool; they change nothing but speed.
