@@ -241,7 +241,6 @@ fn load_of(args: &LoadArgs, scenario: Scenario) -> Result<Load, Failure> {
 
 /// Refuses what so few validators cannot do.
 fn check_nodes(args: &LoadArgs, length: Duration) -> Result<(), Failure> {
-    let honest = args.nodes - u32::from(args.rogue.is_some());
     let problem = match args.nodes {
         ..2 if args.kill > 0 || args.delay_ms.is_some() => {
             "--kill and --delay-ms are for several validators: say --nodes 4".into()
@@ -249,7 +248,7 @@ fn check_nodes(args: &LoadArgs, length: Duration) -> Result<(), Failure> {
         ..4 if args.rogue.is_some() => {
             "--rogue: fewer than four validators do nothing without one of them: say --nodes 4".into()
         }
-        _ if args.kill > honest => format!("--kill {}: there are {honest} validators that can be killed", args.kill),
+        nodes if args.kill > nodes => format!("--kill {}: there are {nodes} validators", args.kill),
         _ if length < shortest_run(args.kill) => format!(
             "--kill {}: each is away and comes back before the next one goes, which takes {} s: say a longer --duration",
             args.kill,

@@ -74,7 +74,7 @@ fn a_load_that_nobody_can_mean_is_a_usage_error() {
         (&["endurance", "--duration", "168h"], "from 1s to 48h"),
         (&["pledged", "--watchers", "4294967295", "--idle", "1"], "`pledged` has a table for each player"),
         (&["baseline", "--target", "127.0.0.1:9", "--threads", "2"], "cannot be used with"),
-        (&["baseline", "--nodes", "4", "--rogue", "votes", "--kill", "4"], "there are 3 validators that can be killed"),
+        (&["baseline", "--nodes", "4", "--kill", "5"], "--kill 5: there are 4 validators"),
         (&["baseline", "--nodes", "4", "--kill", "3", "--duration", "15"], "which takes 19 s: say a longer --duration"),
     ] {
         let output = load(args);
