@@ -1,6 +1,8 @@
 //! A steady settled height asks the global allocator for nothing.
 #![expect(unsafe_code, reason = "a global allocator that counts is the only way to see every allocation")]
 
+#[expect(dead_code, reason = "one test needs little of what all others share")]
+#[path = "it/common.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

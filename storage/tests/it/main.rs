@@ -1,0 +1,9 @@
+//! Sessions on disks that are sound, full, slow, torn or altered. One binary: each would
+//! compile and link the crate again.
+
+mod backends;
+mod crashes;
+mod flips;
+mod past;
+mod sessions;
+mod snapshots;
