@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use engine::rules::DiceSource;
 use engine::{Dice, TableRules};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -229,6 +230,10 @@ fn rules(value: Option<&Value>) -> Result<TableRules, Wrong> {
         };
         rules.set(key, &text).or_else(|problem| wrong(path, problem))?;
     }
+    // A pledged table rolls when its player calls and opens, by dice that follow from what was opened: the file says neither.
+    if rules.dice != DiceSource::Beacon {
+        return wrong("rules.dice", "is beacon here: a scenario gives the dice, and nobody pledges any");
+    }
     // A problem of values together begins with the key that it is about.
     let key = |problem: &str| problem.split(' ').next().unwrap_or_default().to_owned();
     rules.check().or_else(|problem| wrong(format!("rules.{}", key(&problem)), problem))?;
@@ -391,6 +396,18 @@ mod tests {
         ] {
             let problem = problem(&text);
             assert!(problem.contains(says), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_pledged_table_is_refused_by_its_field_since_the_dice_are_given() {
+        let down = r#""op": "take_down","#;
+        let rules = |rules: &str| file("", &format!(r#""rules": {{{rules}}},"#), down);
+        assert!(read_scenarios(&rules(r#""dice": "beacon", "open_ms": 0"#)).is_ok());
+        for pledged in [r#""dice": "both", "open_ms": 5000"#, r#""open_ms": 5000, "dice": "both""#, r#""dice": "both""#]
+        {
+            let problem = problem(&rules(pledged));
+            assert!(problem.contains("(mine): rules.dice: is beacon here"), "{pledged}: {problem}");
         }
     }
 }
