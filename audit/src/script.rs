@@ -10,9 +10,9 @@ use std::convert::Infallible;
 use bytemuck::Pod;
 use engine::columns::Column;
 use engine::component::{Account, House, Seat};
-use engine::genesis::{Genesis, GenesisValidator, HexBytes, KeySource, Opening};
+use engine::genesis::{Genesis, GenesisValidator, HexBytes, Idleness, KeySource, Opening};
 use engine::io::{BetResult, Resolution, Verdict};
-use engine::limits::{GROUP_BYTES, SEATS_MAX, SUPPLY_MAX};
+use engine::limits::{GROUP_BYTES, IDLE_MS_MAX, SEATS_MAX, SUPPLY_MAX};
 use engine::message::intent::{Intent, IntentBody, IntentKind, Working};
 use engine::{BetId, Chips, Dice, Height, TableId};
 use serde_json::{Map, Value, json};
@@ -88,9 +88,11 @@ fn genesis(scenario: &Scenario) -> Genesis {
         window_min_ms: 0,
         window_max_ms: WINDOW_MS,
         clock_phases: 1,
-        idle_ms: u64::MAX / 4,
-        account_idle_ms: u64::MAX / 4,
-        idleness: Default::default(),
+        idle_ms: IDLE_MS_MAX,
+        account_idle_ms: IDLE_MS_MAX,
+        // The stranger never bets and keeps account and grant all the same: who is not at the table is refused by R3 alone,
+        // however many rolls come before.
+        idleness: Idleness { grant_ms: IDLE_MS_MAX, seat_ms: IDLE_MS_MAX, ..Idleness::default() },
         block_interval_ms: 10,
         validators: vec![GenesisValidator {
             name: "script".into(),

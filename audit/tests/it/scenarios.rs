@@ -39,6 +39,21 @@ fn whoever_has_less_than_the_smallest_bet_sits_with_it() {
     }
 }
 
+/// No clock of the house matters: whoever is not at the table is refused by R3, before the first roll and after hundreds.
+#[test]
+fn who_is_not_at_the_table_is_refused_alike_however_many_rolls_came_before() {
+    let rolls = 700;
+    let action = |at: u32, rest: &str| format!(r#"{{"at_roll": {at}, "player": "C", "bet": "pass", {rest}}}"#);
+    let both = |at| action(at, r#""op": "bet", "amount": 10"#) + "," + &action(at, r#""op": "take_down""#);
+    let dice = vec!["[1, 2]"; rolls as usize].join(",");
+    let actions = format!("{},{}", both(0), both(rolls));
+    let scenario = format!(r#"{{"name": "long", "players": {{"A": 100}}, "rolls": [{dice}], "actions": [{actions}]}}"#);
+    let scenarios = read_scenarios(&format!(r#"{{"format": 2, "scenarios": [{scenario}]}}"#)).expect("a scenario");
+    let found = play(&scenarios[0]).expect("rules alone decide");
+    let refused = ["UNKNOWN_PLAYER", "NO_SUCH_BET"];
+    assert_eq!(found["action_results"], serde_json::json!([refused, refused].concat()));
+}
+
 /// A house has chips for a full table of players who have as many as a scenario may say.
 #[test]
 fn more_chips_than_a_house_grants_are_refused_by_their_field() {
