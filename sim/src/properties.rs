@@ -205,7 +205,11 @@ impl Seen {
         };
         for (intent, verdict) in block.intents.iter().zip(verdicts) {
             let intent = bytes(intent);
-            if matches!(verdict, Verdict::Refused(_)) {
+            if let Verdict::Refused(refusal) = verdict {
+                // Its number is used up with it, and its receipt says so: whoever reads that may sign another one instead.
+                if refusal.uses_number() {
+                    self.never.entry(intent).or_insert_with(|| format!("{} at height {height}", refusal.name()));
+                }
                 continue;
             }
             if let Some(told) = self.never.get(&intent) {

@@ -64,6 +64,24 @@ fn an_intent_that_is_applied_twice_is_seen_and_one_that_is_decided_again_is_coun
 }
 
 #[test]
+fn an_intent_that_is_applied_after_a_refusal_that_used_its_number_breaks_final_is_final() {
+    let applied_after = |refusal| {
+        let (mut seen, intent) = (Seen::default(), Intent::zeroed());
+        for height in [1, 6] {
+            seen.decided(0, &block(height, height, vec![intent])).expect("one of each height");
+        }
+        assert_eq!(seen.settled(0, Height(1), [1; 32], &[Verdict::Refused(refusal)]), Ok(()));
+        seen.settled(0, Height(6), [2; 32], &[Verdict::Applied])
+    };
+    for refusal in [Refusal::UnknownTable, Refusal::WrongPhase, Refusal::NoBet] {
+        assert_eq!(broken(applied_after(refusal)), Property::FinalIsFinal, "{refusal}");
+    }
+    for refusal in [Refusal::UnknownAccount, Refusal::NumberAhead, Refusal::HouseFull] {
+        assert_eq!(applied_after(refusal), Ok(()), "{refusal} leaves the number");
+    }
+}
+
+#[test]
 fn what_was_promised_and_is_not_there_breaks_durable() {
     let seen = Seen::default();
     assert_eq!(seen.restarted(0, Height(7), Height(7)), Ok(()));
