@@ -82,7 +82,7 @@ pub struct Orderer {
     pub fence: Height,
     /// No height above it is started: the operators agreed to stop there.
     pub halt_at: Option<Height>,
-    /// This validator lost its log, and its operator said from where on it may sign again.
+    /// This validator lost its log, and its operator said at this start from where on it may sign again.
     pub by_operator: bool,
     /// Why this node must stop, once it must.
     pub fault: Option<ExchangeError>,

@@ -67,7 +67,8 @@ impl Machine {
     }
 
     /// This validator's log is lost, and its operator answers for it: it signed nothing above `fence`. Returns what must be
-    /// on the disk before anything else.
+    /// on the disk before anything else. The disk has the fence alone: that it is an operator's word, this process tells the others,
+    /// and no later one.
     pub fn sign_above(&mut self, fence: Height) -> Vec<Output> {
         let mut orderer = self.world.resource_mut::<Orderer>();
         orderer.follow_up_to(fence);
