@@ -81,3 +81,24 @@ impl TimeoutConfig {
         base.saturating_add(self.delta_ms.saturating_mul(timeout.round.into())).min(self.most_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Operators choose links by these values, and no configuration shows them.
+    #[test]
+    fn the_guide_has_how_long_a_validator_waits() {
+        let guide = include_str!("../../../docs/operating.md");
+        let waits = TimeoutConfig::default();
+        for (what, base_ms) in [
+            ("for a proposal and its whole block, verified", waits.propose_ms),
+            ("for equal prevotes, once a quorum has voted", waits.prevote_ms),
+            ("for equal precommits, once a quorum has voted", waits.precommit_ms),
+            ("before it sends its own votes again", waits.rebroadcast_ms),
+        ] {
+            let row = format!("| {what} | {base_ms} ms | {} ms | {} s |", waits.delta_ms, waits.most_ms / 1_000);
+            assert!(guide.contains(&row), "{row}");
+        }
+    }
+}
