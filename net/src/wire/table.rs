@@ -15,9 +15,13 @@ use engine::message::certificate::Certificate;
 use engine::message::check_height;
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
-use super::frame::frame;
-use super::payload::{Bounds, Payload};
-use super::{Kind, TABLE_BYTES_MAX};
+use super::frame::{Bounds, Head, frame};
+use super::payload::Payload;
+
+/// Bytes of the largest table update: 16 seats of 32 bets, and what a roll did to each of them.
+pub const TABLE_BYTES_MAX: usize = 32 + 64 + 16 + PLEDGED_BYTES_MAX + 16 * (8 + 64 + 32 * 8) + 16 * 32 * 24;
+/// Bytes of what a pledged table's update has beside, at most: its pledge, and the block that closed the bets with its certificate.
+const PLEDGED_BYTES_MAX: usize = 128 + 384 + 48 + engine::limits::VALIDATORS_MAX as usize * 68;
 
 /// Layout: 32 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -78,11 +82,6 @@ const _: () = assert!(SEATS_MAX <= u8::MAX as u32);
 const _: () = assert!(SEAT_BETS_MAX <= u8::MAX as usize);
 const _: () = assert!(TABLE_BYTES_MAX / size_of::<Resolved>() <= u16::MAX as usize);
 
-/// Appends a table update without taking it; one for a single peer is the whole table.
-pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
-    frame(Kind::Table, out, |out| encode(update, out));
-}
-
 /// A table update as it is received.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TableMessage {
@@ -96,8 +95,8 @@ impl Payload for TableMessage {
     const BOUNDS: Bounds =
         Bounds { least: size_of::<Prefix>() + size_of::<Table>(), most: TABLE_BYTES_MAX, unit: size_of::<BetRow>() };
 
-    fn encode(&self, kind: Kind, out: &mut Vec<u8>) {
-        frame(kind, out, |out| encode(&self.update, out));
+    fn encode(&self, head: Head, out: &mut Vec<u8>) {
+        frame(head, out, |out| encode(&self.update, out));
     }
 
     fn decode(body: &[u8]) -> Result<Self, DecodeError> {

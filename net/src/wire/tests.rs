@@ -1,5 +1,6 @@
 use bolero::check;
 use bytemuck::Zeroable;
+use engine::bytes::DecodeError;
 use engine::component::{BetRow, Pledge, Seat, Table};
 use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::{AccountId, Chips, Dice, Height, PeerId, Puck, RollEvent, Spot, TableId};
@@ -7,10 +8,23 @@ use proptest::prelude::*;
 
 use engine::message::block::Header;
 use engine::message::certificate::{Certificate, CertificateSignature};
-use engine::message::node::{Lane, NodeMessage};
+use engine::message::node::{Lane, NodeKind, NodeMessage};
 
-use super::kind::samples::samples;
+use super::kind::samples::samples as one_way;
 use super::*;
+
+mod node;
+
+/// A message of every kind as it is sent, and what its hash must begin with.
+fn samples() -> Vec<(Kind, Vec<u8>, &'static str)> {
+    let mut samples = one_way();
+    for kind in NodeKind::ALL {
+        let mut bytes = Vec::new();
+        encode_node(&node::sample(kind), &mut bytes);
+        samples.push((Kind::Between(kind), bytes, node::pinned(kind)));
+    }
+    samples
+}
 
 pub(super) fn table() -> TableUpdate {
     let mut row = Table { bank: Chips(990_000), felt: Chips(30), roll_number: 5, occupied: 0b11, ..Table::zeroed() };
