@@ -111,7 +111,7 @@ node_messages! {
     3 Body(Box<Block>) = Bodies, synced, Lengths::between(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX, 1);
     /// A quorum of prevotes for one block: a certificate of prevotes.
     4 Polka(Certificate) = Order, synced,
-        Lengths::between(CERTIFICATE_HEAD, CERTIFICATE_BYTES_MAX, CERTIFICATE_ENTRY);
+        Lengths::between(Certificate::HEAD, Certificate::BYTES_MAX, Certificate::ENTRY);
     /// Votes that let a round be entered.
     5 Round(RoundCertificate) = Order, synced, ROUND_LENGTHS;
     /// A share of the beacon over a decided block.
@@ -160,11 +160,6 @@ coded! { Block RoundCertificate Evidence SnapshotProof Part }
 
 /// Bytes of a block without certificate, messages, pledges and intents.
 const BLOCK_BYTES_MIN: usize = size_of::<Header>() + 8;
-/// Bytes of a certificate before its signatures, and of one of those.
-const CERTIFICATE_HEAD: usize = 48;
-const CERTIFICATE_ENTRY: usize = 68;
-/// Bytes of a certificate of all validators, at most.
-const CERTIFICATE_BYTES_MAX: usize = CERTIFICATE_HEAD + VALIDATORS_MAX as usize * CERTIFICATE_ENTRY;
 /// Bytes before a round certificate's votes.
 const ROUND_HEAD: usize = 16;
 
@@ -183,8 +178,8 @@ const EVIDENCE_LENGTHS: Lengths = Lengths::between(
 /// What proves a snapshot has two certificates.
 const SNAPSHOT_LENGTHS: Lengths = Lengths::between(
     SnapshotProof::BYTES_MIN,
-    SnapshotProof::BYTES_MIN + 2 * VALIDATORS_MAX as usize * CERTIFICATE_ENTRY,
-    CERTIFICATE_ENTRY,
+    SnapshotProof::BYTES_MIN + 2 * VALIDATORS_MAX as usize * Certificate::ENTRY,
+    Certificate::ENTRY,
 );
 /// A part has values or groups behind its row, at least one.
 const PART_LENGTHS: Lengths = Lengths::between(

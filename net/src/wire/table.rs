@@ -7,7 +7,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, Reader};
-use engine::component::{BetRow, Seat, Table};
+use engine::component::{BetRow, Pledge, Seat, Table};
 use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::limits::{COUNTER_MAX, RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::message::block::Header;
@@ -18,10 +18,15 @@ use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 use super::frame::{Bounds, Head, frame};
 use super::payload::Payload;
 
-/// Bytes of the largest table update: 16 seats of 32 bets, and what a roll did to each of them.
-pub const TABLE_BYTES_MAX: usize = 32 + 64 + 16 + PLEDGED_BYTES_MAX + 16 * (8 + 64 + 32 * 8) + 16 * 32 * 24;
+/// Bytes of the largest table update: all seats with all bets, and what a roll did to each of them.
+pub const TABLE_BYTES_MAX: usize = size_of::<Prefix>()
+    + size_of::<Table>()
+    + size_of::<Roll>()
+    + PLEDGED_BYTES_MAX
+    + SEATS_MAX as usize * (size_of::<SeatHead>() + size_of::<Seat>() + SEAT_BETS_MAX * size_of::<BetRow>())
+    + SEATS_MAX as usize * SEAT_BETS_MAX * size_of::<Resolved>();
 /// Bytes of what a pledged table's update has beside, at most: its pledge, and the block that closed the bets with its certificate.
-const PLEDGED_BYTES_MAX: usize = 128 + 384 + 48 + engine::limits::VALIDATORS_MAX as usize * 68;
+const PLEDGED_BYTES_MAX: usize = size_of::<Pledge>() + size_of::<Header>() + Certificate::BYTES_MAX;
 
 /// Layout: 32 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
