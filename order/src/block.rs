@@ -365,8 +365,7 @@ impl IntentProblem {
 
 fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), IntentProblem> {
     let (kind, body) = (intent.body.check_form().map_err(IntentProblem::Form)?, &intent.body);
-    // Expiry is in whole seconds: half a second of block time must not end an intent that its own second still holds.
-    match body.expiry(time_ms / 1_000 * 1_000) {
+    match body.expiry_in_block(time_ms) {
         Expiry::Passed => Err(IntentProblem::Expired),
         Expiry::TooFar => Err(IntentProblem::ExpiresTooLate),
         Expiry::Within if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {
