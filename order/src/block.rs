@@ -300,12 +300,11 @@ fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockC
         return Err(BlockError::Header { field });
     }
     let (parent, found) = (context.parent_time_ms, header.time_ms);
-    match () {
-        // Time that stands still or goes back would let expired intents in again.
-        () if found <= parent => Err(BlockError::Time { parent, found }),
-        () if found > TIME_MS_MAX => Err(BlockError::TooLate { found }),
-        () => Ok(()),
+    // Time that stands still or goes back would let expired intents in again.
+    if found <= parent {
+        return Err(BlockError::Time { parent, found });
     }
+    if found > TIME_MS_MAX { Err(BlockError::TooLate { found }) } else { Ok(()) }
 }
 
 fn check_carried(carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
