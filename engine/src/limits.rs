@@ -326,6 +326,11 @@ pub const MESSAGE_RECORDS_MAX: usize = 32;
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(500);
 
 // The disk.
+/// The highest number of a file: what comes after it can still be counted, and no disk holds as many.
+pub const FILE_NUMBER_MAX: u32 = 1 << 30;
+/// How many times its own length of a file may be read or hashed in search of what follows a bad place. A stranger can make every
+/// place look like the start of something long, and reading all of it at each would take days.
+pub const SEARCH_LENGTHS: u64 = 4;
 /// Ticks that wait for the disk at which a node on the wall's time skips ticks, until fewer wait.
 pub const STALLING_TICKS: usize = 48;
 /// Bytes of ticks that are written together; one tick alone may have more.
@@ -448,6 +453,12 @@ pub const GROUP_FILE_BYTES_MAX: u64 = 64 << 10;
 // Watching a node.
 /// Pages that may follow one node.
 pub const VIEWERS_MAX: u64 = 32;
+/// Connections to a node's monitor: twice the pages that may follow it, so that there is room for whoever scrapes or looks on.
+pub const MONITOR_CONNECTIONS_MAX: usize = 2 * VIEWERS_MAX as usize;
+/// Time for the head of a request to it, and between two of them.
+pub const MONITOR_HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// Bytes of a question to a node that starts that are read: its first line is all that counts.
+pub const STARTING_QUESTION_BYTES_MAX: usize = 4_096;
 /// Bytes of an answer of a node's monitor, at most: what is longer is none.
 pub const MONITOR_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one event that a monitor sends to those who follow it, at most.
@@ -497,6 +508,12 @@ pub const IDLE_MS_MAX: u64 = u64::MAX / 4;
 /// The largest chip supply: sums of any columns stay far below u64.
 pub const SUPPLY_MAX: u64 = 1 << 62;
 
+const _: () = assert!(FILE_NUMBER_MAX < u32::MAX / 2);
+// No search is too short for one frame, and no product of the two overflows.
+const _: () = assert!(SEARCH_LENGTHS >= 1);
+const _: () = assert!(SEGMENT_FILE_BYTES_MAX < u64::MAX / SEARCH_LENGTHS);
+const _: () = assert!(PACK_FILE_BYTES_MAX < u64::MAX / SEARCH_LENGTHS);
+const _: () = assert!(LOG_FILE_BYTES_MAX < u64::MAX / SEARCH_LENGTHS);
 const _: () = assert!(SPOTS <= SPOT_WORDS * 64);
 const _: () = assert!(SPOTS > (SPOT_WORDS - 1) * 64);
 const _: () = assert!(CHUNK_TABLES * 64 == GROUP_BYTES);
@@ -533,7 +550,6 @@ const _: () = assert!(MESSAGE_PLEDGES_MAX <= NODE_PLEDGES_MAX);
 const _: () = assert!(EARLY_PLEDGES_MAX / VALIDATORS_MAX as usize >= MESSAGE_PLEDGES_MAX);
 const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
-const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + 48 + 68 * VALIDATORS_MAX as usize + 1_024);
 const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS));
 const _: () = assert!(CLOSING_AFTER_MS.is_multiple_of(TICK_MS));
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);
@@ -620,8 +636,6 @@ const _: () = assert!(8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
 // A program that asks a monitor takes any answer that a monitor gives.
 const _: () = assert!(PAST_ANSWER_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX as u64);
 const _: () = assert!(MONITOR_EVENT_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX);
-// The longest line of a book has a whole certificate, in hex.
-const _: () = assert!(BOOK_LINE_BYTES_MAX >= 2 * (48 + 68 * VALIDATORS_MAX as u64) + 1_024);
 const _: () = assert!(SNAPSHOT_INDEX_COPY_CACHE_BYTES as u64 <= SNAPSHOT_INDEX_COPY_BYTES_MAX);
 // A table that a player watches is remembered for longer than its rolls wait to be certified.
 const _: () = assert!(PLAY_UNCERTIFIED_MAX <= PLAY_ROLLS_KEPT);

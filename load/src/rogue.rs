@@ -166,7 +166,7 @@ fn flood(
     // What may be said by now, in bytes.
     let (began, mut said_bytes) = (Instant::now(), 0_u128);
     while !stop.load(Ordering::Relaxed) {
-        server.take_inputs(&mut inputs);
+        server.take_inputs(&mut inputs, Instant::now().into());
         let before = saying.decided;
         for input in inputs.drain(..) {
             match input {

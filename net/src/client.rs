@@ -7,6 +7,7 @@
 
 mod lost;
 mod event;
+mod dial;
 mod redial;
 mod sending;
 mod dialogue;
@@ -17,7 +18,6 @@ pub mod status;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use engine::limits::RECEIVE_WINDOW;
@@ -25,6 +25,7 @@ pub use quinn::Endpoint;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::dial::quic_config;
 use self::dialogue::Dialogue;
 pub use self::event::{ClientConfig, Command, Event};
 pub use self::lost::Lost;
@@ -34,8 +35,6 @@ use crate::tls::{Identity, IdentityError};
 use crate::transport::{Carrier, bind, client_transport, endpoint};
 use crate::wire::ALPN;
 
-/// How long a node may take to answer a handshake, and to say welcome.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Silence after which a connection is lost, where nothing else was said.
 pub const IDLE: Duration = Duration::from_secs(30);
 
@@ -91,8 +90,7 @@ impl Client {
         endpoint: Endpoint,
         identity: &Identity,
     ) -> Result<Self, IdentityError> {
-        let mut quic = quinn::ClientConfig::new(Arc::new(identity.client_config(alpn)?));
-        quic.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
+        let quic = quic_config(identity, alpn, IDLE)?;
         let (redial, dialogue) = (Redial::new(&config, &identity.key), Dialogue::new(&config));
         Ok(Self { endpoint, quic, started: Instant::now(), redial, dialogue })
     }

@@ -133,6 +133,9 @@ pub(crate) fn node_transport(idle: Duration) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
+/// The name that a handshake asks for. All nodes have it: which of them answers, its key says.
+pub(crate) const SERVER_NAME: &str = "bitcraps";
+
 /// For a client: one stream that the node opens, for what is watched.
 pub(crate) fn client_transport(window: u32, idle: Duration) -> Arc<TransportConfig> {
     let mut config = shared(window, idle);

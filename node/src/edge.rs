@@ -6,6 +6,7 @@ use engine::message::intent::Intent;
 use engine::message::pledge::PledgeRow;
 use net::server::Server;
 use systems::Machine;
+use tokio::time::Instant;
 
 /// Where a node's inputs come from, and its outputs go to.
 ///
@@ -53,7 +54,7 @@ pub trait Edge {
 
 impl Edge for Server {
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
-        Server::take_inputs(self, inputs)
+        Server::take_inputs(self, inputs, Instant::now())
     }
 
     fn take_intents(&mut self, inputs: &mut Vec<Input>) {
@@ -69,7 +70,7 @@ impl Edge for Server {
     }
 
     fn publish(&mut self, standing: ChainProgress) {
-        Server::publish(self, standing);
+        Server::publish(self, standing, Instant::now());
     }
 
     fn publish_order(&mut self, order: OrderProgress) {
@@ -77,7 +78,7 @@ impl Edge for Server {
     }
 
     fn tell_time(&mut self, standing: ChainProgress) {
-        Server::tell_time(self, standing);
+        Server::tell_time(self, standing, Instant::now());
     }
 
     fn close(self: Box<Self>) {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::limits::{DIVERGED_NOTES_MAX, STOPPED_BYTES_MAX, VALIDATORS_MAX};
+use engine::limits::{DIVERGED_NOTES_MAX, STOPPED_BYTES_MAX};
 use engine::message::certificate::Certificate;
 use engine::message::divergence::Divergence;
 use engine::{Hash, Height, hex};
@@ -59,7 +59,7 @@ pub struct StopNote {
 }
 
 // A note with the largest certificate in hex, and the rows beside it, is read again at the next start.
-const _: () = assert!(STOPPED_BYTES_MAX > 2 * (48 + 68 * VALIDATORS_MAX as u64) + 8 * 1024);
+const _: () = assert!(STOPPED_BYTES_MAX > 2 * Certificate::BYTES_MAX as u64 + 8 * 1024);
 
 impl StopNotes {
     /// The notes of a session.

@@ -17,6 +17,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use engine::limits::{MONITOR_CONNECTIONS_MAX, MONITOR_HEAD_TIME};
 use futures_util::stream::{Stream, unfold};
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -46,8 +47,8 @@ pub struct Bounds {
     pub head: Duration,
 }
 
-/// Twice the pages that may follow the node, so that there is room for whoever scrapes or looks on.
-pub const BOUNDS: Bounds = Bounds { connections: 64, head: Duration::from_secs(10) };
+/// What those of a running node may have.
+pub const BOUNDS: Bounds = Bounds { connections: MONITOR_CONNECTIONS_MAX, head: MONITOR_HEAD_TIME };
 
 /// Answers whoever connects, for as long as it is polled.
 pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use engine::limits::STARTING_QUESTION_BYTES_MAX;
 use node::startup::Phase;
 use serde_json::json;
 
 /// How long whoever connects may take to ask, all of it, and how often it is looked whether somebody has connected.
 const ASKS_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Bytes of a question that are read: its first line is all that counts.
-const QUESTION_BYTES_MAX: usize = 4_096;
 
 /// Answers until it is dropped, on a thread of its own, one after another.
 pub struct Starting {
@@ -67,7 +66,7 @@ fn answer(mut stream: TcpStream, phase: Phase, is_over: &AtomicBool) -> std::io:
     let until = Instant::now() + ASKS_WITHIN;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(ASKS_WITHIN))?;
-    let (mut question, mut length) = ([0; QUESTION_BYTES_MAX], 0);
+    let (mut question, mut length) = ([0; STARTING_QUESTION_BYTES_MAX], 0);
     while length < question.len() && !question[..length].windows(4).any(|end| end == b"\r\n\r\n") {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || is_over.load(Ordering::Relaxed) {

@@ -300,12 +300,11 @@ fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockC
         return Err(BlockError::Header { field });
     }
     let (parent, found) = (context.parent_time_ms, header.time_ms);
-    match () {
-        // Time that stands still or goes back would let expired intents in again.
-        () if found <= parent => Err(BlockError::Time { parent, found }),
-        () if found > TIME_MS_MAX => Err(BlockError::TooLate { found }),
-        () => Ok(()),
+    // Time that stands still or goes back would let expired intents in again.
+    if found <= parent {
+        return Err(BlockError::Time { parent, found });
     }
+    if found > TIME_MS_MAX { Err(BlockError::TooLate { found }) } else { Ok(()) }
 }
 
 fn check_carried(carried: Option<&Certificate>, context: &BlockContext<'_>) -> Result<(), BlockError> {
@@ -365,8 +364,7 @@ impl IntentProblem {
 
 fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), IntentProblem> {
     let (kind, body) = (intent.body.check_form().map_err(IntentProblem::Form)?, &intent.body);
-    // Expiry is in whole seconds: half a second of block time must not end an intent that its own second still holds.
-    match body.expiry(time_ms / 1_000 * 1_000) {
+    match body.expiry_in_block(time_ms) {
         Expiry::Passed => Err(IntentProblem::Expired),
         Expiry::TooFar => Err(IntentProblem::ExpiresTooLate),
         Expiry::Within if kind == IntentKind::OpenVoucher && body.target as usize >= issuers => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use engine::Height;
 use engine::bytes::Reader;
-use engine::limits::LOG_FILE_BYTES_MAX;
+use engine::limits::{LOG_FILE_BYTES_MAX, SEARCH_LENGTHS};
 
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
@@ -149,12 +149,9 @@ enum Search {
     TooLong,
 }
 
-/// How many times its own length of a file may be hashed in a search.
-const SEARCH_LENGTHS: usize = 4;
-
 /// Looks for a whole group behind a bad place.
 fn search(bytes: &[u8], at: u64) -> Search {
-    let mut left = SEARCH_LENGTHS * bytes.len();
+    let mut left = SEARCH_LENGTHS as usize * bytes.len();
     for place in (align_up(at + 1) as usize..bytes.len()).step_by(BLOCK as usize) {
         let rest = &bytes[place..];
         let Ok(row) = Reader::new("group", rest).row::<LogGroupRow>() else { continue };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use aside::is_aside;
 use engine::genesis::GENESIS_VERSION;
-use engine::limits::GENESIS_BYTES_MAX;
+use engine::limits::{FILE_NUMBER_MAX, GENESIS_BYTES_MAX};
 use engine::{Genesis, Hash};
 use thiserror::Error;
 
@@ -292,7 +292,7 @@ pub(crate) fn numbered(backend: &dyn Backend, folder: &Path, ending: &str) -> Re
         let Some(number) = number.and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()) else { continue };
         // `7.seg` and `+7.seg` are no second names of `00000007.seg`.
         if path.file_name().is_some_and(|found| *found == *name(number, ending)) {
-            if number > FILES_MAX {
+            if number > FILE_NUMBER_MAX {
                 let problem = format!("no session has a file of number {number}");
                 return Err(Damage::new(path.display().to_string(), 0, problem).into());
             }
@@ -306,11 +306,6 @@ pub(crate) fn numbered(backend: &dyn Backend, folder: &Path, ending: &str) -> Re
     assert!(files.is_sorted_by(|one, next| one.0 < next.0), "a number has one name, and a folder has a name once");
     Ok(files)
 }
-
-/// The highest number of a file: what comes after it can still be counted, and no disk holds as many.
-const FILES_MAX: u32 = 1 << 30;
-
-const _: () = assert!(FILES_MAX < u32::MAX / 2);
 
 /// The name of a numbered file.
 pub(crate) fn name(number: u32, ending: &str) -> String {

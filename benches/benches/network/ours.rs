@@ -17,6 +17,7 @@ use net::transport::Carrier;
 use net::wire::{AnswerVerdict, Hello, Role, ToClient, ToNode};
 use order::signature::NetKey;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use super::counting::{Counting, Traffic};
 use super::{LOCAL, SERVER, SOCKET_BYTES, Service, Size, runtime};
@@ -54,14 +55,14 @@ impl Ours {
             let (socket, address) = Counting::bind(&traffic);
             (Server::on(Carrier::Other(socket), address, config, chain, key).expect("a server"), address)
         };
-        server.publish(ChainProgress::default());
+        server.publish(ChainProgress::default(), Instant::now());
         let stop = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&stop);
         let tick = std::thread::Builder::new().name(format!("{SERVER} tick"));
         let tick = tick.spawn(move || {
             let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
             while !ends.load(Ordering::Relaxed) {
-                server.take_inputs(&mut inputs);
+                server.take_inputs(&mut inputs, Instant::now());
                 for input in inputs.drain(..) {
                     if let Input::Intents { from, intents } = input {
                         outputs.extend(intents.iter().map(|intent| answer(from, intent)));

@@ -7,8 +7,53 @@ use toml::{Table, Value};
 
 use crate::manifests::{files, manifest, members, read, root};
 
-/// A module by its path inside the crate, the root being empty, and the text of its file without comments and inline tests.
-type Modules = BTreeMap<Vec<String>, String>;
+/// A module's file: what it brings into scope, and the rest of its code, without comments and inline tests.
+struct Source {
+    uses: Vec<Use>,
+    code: String,
+}
+
+/// A name that a `use` line brings into scope.
+struct Use {
+    path: String,
+    name: String,
+    /// It is handed on to whoever names this module.
+    is_door: bool,
+}
+
+/// The modules of a crate by their paths in it, the root being empty.
+type Modules = BTreeMap<Vec<String>, Source>;
+
+impl Source {
+    fn of(text: &str) -> Self {
+        let (mut uses, mut code) = (Vec::new(), String::new());
+        for statement in text.split(';') {
+            let (before, tree) = statement.rsplit_once("use ").unwrap_or((statement, ""));
+            let visibility = before.lines().last().unwrap_or_default().trim();
+            if !tree.is_empty() && (visibility.is_empty() || visibility.starts_with("pub")) {
+                let is_door = visibility.starts_with("pub");
+                let paths = expand(&tree.split_whitespace().collect::<Vec<_>>().join(" "));
+                uses.extend(paths.into_iter().map(|(path, name)| Use { path, name, is_door }));
+                code += before;
+            } else {
+                // The `mod` line of a file names no need of this one.
+                let (above, last) = statement.rsplit_once('\n').unwrap_or(("", statement));
+                code += if declares_module(last) { above } else { statement };
+            }
+            code.push(';');
+        }
+        Self { uses, code }
+    }
+}
+
+/// Whether a line, up to its semicolon, is the `mod` line of a file.
+fn declares_module(line: &str) -> bool {
+    let line = line.trim();
+    line.rsplit_once("mod ").is_some_and(|(before, name)| {
+        (before.is_empty() || before.starts_with("pub"))
+            && name.chars().all(|letter| letter == '_' || letter.is_alphanumeric())
+    })
+}
 
 fn without_comments(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
@@ -29,18 +74,20 @@ fn modules(src: &Path) -> Modules {
         let text = without_comments(&read(&path));
         let inline = ["mod tests {", "pub(crate) mod tests {"].map(|tests| format!("#[cfg(test)]\n{tests}"));
         let end = inline.iter().filter_map(|tests| text.find(tests)).min().unwrap_or(text.len());
-        let text = text[..end].to_owned();
-        if module.last().is_none_or(|last| last != "tests") {
-            modules.insert(module, text);
+        let text = &text[..end];
+        if !module.iter().any(|part| part == "tests") {
+            modules.insert(module, Source::of(text));
         }
     }
     modules
 }
 
-/// A `use` tree as its single paths.
-fn expand(tree: &str) -> Vec<String> {
+/// A `use` tree as its single paths, each with the name that it has from there on.
+fn expand(tree: &str) -> Vec<(String, String)> {
+    let last = |path: &str| path.trim().rsplit("::").next().unwrap_or_default().to_owned();
     let Some((prefix, rest)) = tree.split_once('{') else {
-        return vec![tree.split(" as ").next().unwrap_or_default().trim().to_owned()];
+        let (path, name) = tree.split_once(" as ").map_or((tree, last(tree)), |(path, name)| (path, last(name)));
+        return vec![(path.trim().to_owned(), name)];
     };
     let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
     let (mut depth, mut start, mut paths) = (0_i32, 0, Vec::new());
@@ -52,7 +99,10 @@ fn expand(tree: &str) -> Vec<String> {
                 let part = inner[start..at].trim();
                 start = (at + 1).min(inner.len());
                 if !part.is_empty() {
-                    paths.extend(expand(part).into_iter().map(|path| format!("{}{path}", prefix.trim())));
+                    paths.extend(expand(part).into_iter().map(|(path, name)| {
+                        let name = if name == "self" { last(prefix.trim().trim_end_matches(':')) } else { name };
+                        (format!("{}{path}", prefix.trim()), name)
+                    }));
                 }
             }
             _ => {}
@@ -61,7 +111,8 @@ fn expand(tree: &str) -> Vec<String> {
     paths
 }
 
-/// The module that a path in `module` leads to.
+/// The module that a path in `module` leads to, through the doors on its way: whoever names what a module hands on needs the
+/// file that has it.
 fn resolve(module: &[String], path: &str, modules: &Modules) -> Vec<String> {
     let mut parts = path.split("::").peekable();
     let mut at: Vec<String> = match parts.peek().copied() {
@@ -76,12 +127,17 @@ fn resolve(module: &[String], path: &str, modules: &Modules) -> Vec<String> {
         }
         _ => module.to_vec(),
     };
-    for part in parts {
+    while let Some(part) = parts.next() {
         let below = [&at[..], &[part.to_owned()]].concat();
-        if !modules.contains_key(&below) {
-            break;
+        if modules.contains_key(&below) {
+            at = below;
+            continue;
         }
-        at = below;
+        let doors = modules.get(&at).into_iter().flat_map(|source| &source.uses).filter(|one| one.is_door);
+        // A macro's name is handed on without a path: its file is this one.
+        let Some(door) = doors.into_iter().find(|one| one.name == part && one.path.contains("::")) else { break };
+        let rest: Vec<&str> = [door.path.as_str()].into_iter().chain(parts).collect();
+        return resolve(&at, &rest.join("::"), modules);
     }
     at
 }
@@ -92,29 +148,31 @@ fn paths(code: &str) -> impl Iterator<Item = &str> {
     code.split(move |letter| !of_path(letter)).filter(|path| path.contains("::") && !path.starts_with(':'))
 }
 
+/// Whether a name stands in some code as a word of its own.
+fn has_word(code: &str, name: &str) -> bool {
+    let of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    code.split(|letter| !of_word(letter)).any(|word| word == name)
+}
+
 /// The modules that a module names, in its `use` lines and in its code. What it hands on of its own children is a door, not a
-/// need.
-fn needs(module: &[String], text: &str, modules: &Modules) -> BTreeSet<Vec<String>> {
-    let mut needed = BTreeSet::new();
-    for statement in text.split(';') {
-        let mut code = statement;
-        if let Some((before, tree)) = statement.rsplit_once("use ") {
-            let visibility = before.lines().last().unwrap_or_default().trim();
-            if visibility.is_empty() || visibility.starts_with("pub") {
-                code = before;
-                for path in expand(&tree.split_whitespace().collect::<Vec<_>>().join(" ")) {
-                    let at = resolve(module, &path, modules);
-                    let is_door = visibility.starts_with("pub") && at.starts_with(module);
-                    if !is_door && path.contains("::") {
-                        needed.insert(at);
-                    }
-                }
-            }
+/// need, unless its own code names that too.
+fn needs(module: &[String], modules: &Modules) -> BTreeSet<Vec<String>> {
+    let Source { uses, code } = &modules[module];
+    let mut needed: BTreeSet<_> = paths(code).map(|path| resolve(module, path, modules)).collect();
+    for one in uses.iter().filter(|one| one.path.contains("::")) {
+        let at = resolve(module, &one.path, modules);
+        let is_only_door = one.is_door && at.starts_with(module) && !has_word(code, &one.name);
+        if !is_only_door {
+            needed.insert(at);
         }
-        needed.extend(paths(code).map(|path| resolve(module, path, modules)));
     }
     needed.remove(module);
     needed
+}
+
+/// What each module of a crate needs.
+fn edges(modules: &Modules) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    modules.keys().map(|module| (module.clone(), needs(module, modules))).collect()
 }
 
 /// A way from a module back to itself, if there is one.
@@ -147,9 +205,7 @@ fn no_files_need_each_other() {
     let mut seen = 0;
     let mut circles = Vec::new();
     for name in members() {
-        let modules = modules(&root().join(&name).join("src"));
-        let edges: BTreeMap<_, _> =
-            modules.iter().map(|(module, text)| (module.clone(), needs(module, text, &modules))).collect();
+        let edges = edges(&modules(&root().join(&name).join("src")));
         seen += edges.values().map(BTreeSet::len).sum::<usize>();
         circles.extend(circle(&edges).map(|way| format!("{name}: {}", way.join(" -> "))));
     }
@@ -157,39 +213,49 @@ fn no_files_need_each_other() {
     assert!(circles.is_empty(), "files that need each other:\n{}", circles.join("\n"));
 }
 
+/// The circle among modules that are given by their paths and texts, if there is one.
+fn circle_in(texts: &[(&str, &str)]) -> Option<Vec<String>> {
+    let path = |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    circle(&edges(&texts.iter().map(|(name, text)| (path(name), Source::of(text))).collect()))
+}
+
 #[test]
 fn a_circle_is_seen_through_braces_and_super() {
-    let texts =
-        [("a", "use crate::{b::{X, Y}, c};"), ("b", "use super::c::Z;\npub(crate) use crate::a::W;"), ("c", "")];
-    let mut modules: Modules = texts.map(|(name, text)| (vec![name.to_owned()], text.to_owned())).into();
-    modules.insert(Vec::new(), "mod a;\npub use a::X;".into());
-    let edges = |modules: &Modules| -> BTreeMap<_, _> {
-        modules.iter().map(|(module, text)| (module.clone(), needs(module, text, modules))).collect()
-    };
-    assert_eq!(circle(&edges(&modules)), Some(vec!["a".into(), "b".into()]));
-    modules.insert(vec!["b".into()], "use super::c::Z;".into());
-    assert_eq!(circle(&edges(&modules)), None, "a door of the root is no need");
+    let root = ("", "mod a;\npub use a::X;");
+    let a = ("a", "use crate::{b::{X, Y}, c};");
+    let b = ("b", "use super::c::Z;\npub(crate) use crate::a::W;");
+    assert_eq!(circle_in(&[root, a, b, ("c", "")]), Some(vec!["a".into(), "b".into()]));
+    let none = circle_in(&[root, a, ("b", "use super::c::Z;"), ("c", "")]);
+    assert_eq!(none, None, "a door of the root is no need");
+}
+
+#[test]
+fn a_circle_is_seen_through_doors() {
+    let (a, b) = (("a", "use super::K;"), ("b", "use crate::a::X;"));
+    let circle = Some(vec!["a".into(), "b".into()]);
+    assert_eq!(circle_in(&[("", "mod b;\npub use b::K;"), a, b]), circle, "a needs the file that has K");
+    assert_eq!(circle_in(&[("", "pub(crate) use self::b::{self, Y as K};"), a, b]), circle, "by another name");
+    assert_eq!(circle_in(&[("", "pub use c::K;"), a, b, ("c", "pub use super::b::K;")]), circle, "through two doors");
+    assert_eq!(circle_in(&[("", "pub use b::Y;"), ("a", "use super::Z;"), b]), None, "nobody walks through");
+    // A parent that names what it hands on needs the child as it would without the `pub`.
+    let child = ("p::child", "use super::Own;");
+    assert_eq!(circle_in(&[("p", "mod child;\npub use child::C;\npub struct Own;"), child]), None);
+    let used = circle_in(&[("p", "mod child;\npub use child::C;\npub struct Own(C);"), child]);
+    assert_eq!(used, Some(vec!["p".into(), "p::child".into()]));
+    let named_as_the_file = ("p", "mod child;\npub use child::child;\npub struct Own;");
+    assert_eq!(circle_in(&[named_as_the_file, child]), None, "a `mod` line is no use");
 }
 
 #[test]
 fn a_circle_is_seen_through_paths_in_code() {
-    let texts = [
-        (&["a"][..], "mod child;\nfn run() { child::run(::node::clock::now()) }"),
-        (&["a", "child"], "fn run() { let x = crate::b::X; }"),
-        (&["b"], "fn back() -> super::c::Y { 1 }"),
-        (&["c"], ""),
-    ];
-    let named = |name: &[&str]| name.iter().map(|part| (*part).to_owned()).collect::<Vec<String>>();
-    let mut modules: Modules = texts.map(|(name, text)| (named(name), text.to_owned())).into();
-    let edges = |modules: &Modules| -> BTreeMap<_, _> {
-        modules.iter().map(|(module, text)| (module.clone(), needs(module, text, modules))).collect()
-    };
-    assert_eq!(circle(&edges(&modules)), None);
-    modules.insert(named(&["c"]), "fn run() { crate::a::child::run() }".into());
-    assert_eq!(circle(&edges(&modules)), Some(vec!["a::child".into(), "b".into(), "c".into()]));
-    modules.insert(named(&["c"]), String::new());
-    modules.insert(named(&["a", "child"]), "use super::Failure;".into());
-    assert_eq!(circle(&edges(&modules)), Some(vec!["a".into(), "a::child".into()]), "a parent that calls its child");
+    let a = ("a", "mod child;\nfn run() { child::run(::node::clock::now()) }");
+    let child = ("a::child", "fn run() { let x = crate::b::X; }");
+    let b = ("b", "fn back() -> super::c::Y { 1 }");
+    assert_eq!(circle_in(&[a, child, b, ("c", "")]), None);
+    let back = ("c", "fn run() { crate::a::child::run() }");
+    assert_eq!(circle_in(&[a, child, b, back]), Some(vec!["a::child".into(), "b".into(), "c".into()]));
+    let up = circle_in(&[a, ("a::child", "use super::Failure;"), b, ("c", "")]);
+    assert_eq!(up, Some(vec!["a".into(), "a::child".into()]), "a parent that calls its child");
 }
 
 /// Whether a crate's name is written where code would name it.

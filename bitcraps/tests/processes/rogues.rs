@@ -35,7 +35,7 @@ fn a_validator_that_lies_holds_up_nobody() {
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
             let mut inputs = Vec::new();
-            liar.take_inputs(&mut inputs);
+            liar.take_inputs(&mut inputs, Instant::now().into());
             for input in inputs {
                 match input {
                     engine::io::Input::Node { .. } => heard += 1,

@@ -3,7 +3,9 @@
 use super::verdict::Verdict;
 use super::{DecodeError, Hash, Reader, check_height};
 use crate::ids::Height;
-use crate::limits::{BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, VALIDATORS_MAX};
+use crate::limits::{
+    BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, BOOK_LINE_BYTES_MAX, RANGE_BYTES_MAX, VALIDATORS_MAX,
+};
 
 /// One validator's precommit in a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,11 +30,17 @@ pub struct Certificate {
     pub signatures: Vec<CertificateSignature>,
 }
 
+// The largest block fits an answer to a node that is behind with its certificate, and a line of a book has one whole, in hex.
+const _: () = assert!(RANGE_BYTES_MAX >= BLOCK_BYTES_MAX + Certificate::BYTES_MAX + 1_024);
+const _: () = assert!(BOOK_LINE_BYTES_MAX >= 2 * Certificate::BYTES_MAX as u64 + 1_024);
+
 impl Certificate {
     /// Bytes before the signatures.
-    const HEAD: usize = 48;
+    pub const HEAD: usize = 48;
     /// Bytes of one signature.
-    const ENTRY: usize = 68;
+    pub const ENTRY: usize = 68;
+    /// Bytes of one that all validators have signed: the largest.
+    pub const BYTES_MAX: usize = Self::HEAD + VALIDATORS_MAX as usize * Self::ENTRY;
 
     /// Bytes of the encoding.
     pub fn encoded_len(&self) -> usize {

@@ -182,6 +182,11 @@ impl Intent {
     }
 }
 
+/// Whether an expiry has passed for good at a block of this time: neither it nor any after it may hold the intent.
+pub const fn is_past(expiry_s: u32, block_ms: u64) -> bool {
+    (expiry_s as u64) < block_ms / 1_000
+}
+
 impl IntentBody {
     /// An intent of `kind` from `key`, all else zero.
     pub fn new(kind: IntentKind, key: [u8; 32], number: u64, expiry_s: u32) -> Self {
@@ -228,8 +233,7 @@ impl IntentBody {
         signed_bytes(&INTENT_DOMAIN, chain, &bytemuck::cast(*self))
     }
 
-    /// Whether the intent may be applied at `now_ms`. A block asks for the beginning of its second, so that whoever builds
-    /// it need not know to the millisecond when it will be decided; intake asks for the millisecond.
+    /// Whether the intent may be applied at `now_ms`, as intake asks: to the millisecond.
     pub fn expiry(&self, now_ms: u64) -> Expiry {
         let expiry_ms = u64::from(self.expiry_s) * 1_000;
         // The clock may be set to anything: the sum with it must not wrap, and let an intent of any expiry in.
@@ -240,6 +244,12 @@ impl IntentBody {
         } else {
             Expiry::Within
         }
+    }
+
+    /// Whether a block of this time may hold the intent. It asks for the beginning of its second: whoever builds it need not know to
+    /// the millisecond when it will be decided, and half a second must not end an intent that its own second still holds.
+    pub fn expiry_in_block(&self, block_ms: u64) -> Expiry {
+        self.expiry(block_ms / 1_000 * 1_000)
     }
 
     /// Checks everything about the form of an intent that needs no state: known kind and working, unused fields zero.
@@ -289,6 +299,15 @@ mod tests {
         assert_eq!((at(39_999), at(40_000)), (Expiry::TooFar, Expiry::Within));
         assert_eq!((at(100_000), at(100_001)), (Expiry::Within, Expiry::Passed));
         assert_eq!(at(u64::MAX), Expiry::Passed);
+    }
+
+    #[test]
+    fn an_expiry_is_past_where_no_block_may_hold_the_intent_any_more() {
+        let body = IntentBody::new(IntentKind::Open, [7; 32], 0, 100);
+        let at = |block_ms| (body.expiry_in_block(block_ms), is_past(100, block_ms));
+        assert_eq!((at(39_999), at(40_999)), ((Expiry::TooFar, false), (Expiry::Within, false)));
+        assert_eq!((at(100_999), at(101_000)), ((Expiry::Within, false), (Expiry::Passed, true)));
+        assert_eq!((at(0), at(u64::MAX)), ((Expiry::TooFar, false), (Expiry::Passed, true)));
     }
 
     #[test]

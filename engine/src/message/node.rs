@@ -3,11 +3,14 @@
 //! Every message is bounded, and its decoder total: whatever a peer sends is a message or an error.
 
 mod rows;
+mod body;
 
 pub use self::rows::{
     BeaconRow, BlockRow, CLAIM_DOMAIN, Claim, ClaimBody, NodeStanding, RangeEntry, RangeRow, RoundCertificate,
 };
-use self::rows::{decode_range, rows};
+
+use self::body::{Body, Lengths, coded, fixed, lists};
+use self::rows::rows;
 use super::block::{Block, Header};
 use super::certificate::Certificate;
 use super::evidence::Evidence;
@@ -15,56 +18,175 @@ use super::intent::{INTENT_DOMAIN, Intent};
 use super::pledge::{PLEDGE_DOMAIN, PledgeRow};
 use super::share::{SHARE_DOMAIN, Share};
 use super::snapshot::{Part, PartRow, SnapshotProof};
-use super::vote::{NO_ROUND, PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, PROPOSAL_DOMAIN, Proposal, Vote};
-use super::{DecodeError, Hash, check_height, decode_pod};
+use super::vote::{PRECOMMIT_DOMAIN, PREVOTE_DOMAIN, PROPOSAL_DOMAIN, Proposal, Vote};
+use super::{DecodeError, Hash, decode_pod};
 use crate::ids::Height;
 use crate::limits::{
     BLOCK_BYTES_MAX, GROUP_BYTES, LANE_QUEUE_BYTES, LANES, NODE_INTENTS_MAX, NODE_PLEDGES_MAX, NODE_VOTES_MAX,
     PART_GROUPS_MAX, PART_VALUES_MAX, RANGE_BYTES_MAX, VALIDATORS_MAX,
 };
 
-/// What one node says to another.
-#[derive(Clone, PartialEq, Debug)]
-pub enum NodeMessage {
-    /// Votes, of one or of several validators.
-    Votes(Vec<Vote>),
-    /// A proposal; the block's body travels beside.
-    Proposal(Proposal),
-    /// The body of a proposed block.
-    Body(Box<Block>),
-    /// A quorum of prevotes for one block: a certificate of prevotes.
-    Polka(Certificate),
-    /// Votes that let a round be entered.
-    Round(RoundCertificate),
-    /// A share of the beacon over a decided block.
-    Share(Share),
-    /// A beacon, whole: for those who lack it.
-    Beacon(BeaconRow),
-    /// Intents of the sender's own clients. One hop: whoever receives them passes them on to nobody.
-    Intents(Vec<Intent>),
-    /// Pledges and openings of the sender's own clients, as intents.
-    Pledges(Vec<PledgeRow>),
-    /// Where the sender's chain stands, on its disk.
-    Standing(NodeStanding),
-    /// Asks for the body of a proposed block.
-    AskBody(BlockRow),
-    /// Asks for decided blocks, with their beacons.
-    AskRange(RangeRow),
-    /// Decided blocks, one height after another.
-    Range(Vec<RangeEntry>),
-    /// Two statements of one validator of which only one may be.
-    Evidence(Evidence),
-    /// Says which validator the sender is.
-    Claim(Claim),
-    /// Asks for what proves a snapshot: the one of a height, or the newest for height 0.
-    AskSnapshot(Height),
-    /// What proves a snapshot that the sender has.
-    Snapshot(Box<SnapshotProof>),
-    /// Asks for a part of a snapshot.
-    AskPart(PartRow),
-    /// A part of a snapshot.
-    Part(Part),
+/// Makes everything that follows from the table of messages. A row has the kind's number and name, and what it carries; the
+/// lane; whether it says something that must be on the sender's disk first, or may leave at once; and the lengths of its body.
+macro_rules! node_messages {
+    ($($(#[$doc:meta])* $number:literal $kind:ident($body:ty) = $lane:ident, $leaves:ident, $lengths:expr;)+) => {
+        /// What one node says to another.
+        #[derive(Clone, PartialEq, Debug)]
+        pub enum NodeMessage { $($(#[$doc])* $kind($body),)+ }
+
+        /// What a message is. The numbers never change meaning.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        #[repr(u8)]
+        pub enum NodeKind { $($(#[$doc])* $kind = $number,)+ }
+
+        impl NodeKind {
+            /// All kinds, in the order of their numbers.
+            pub const ALL: [Self; [$($number),+].len()] = [$(Self::$kind),+];
+
+            /// Which messages wait behind which: a lane keeps its order, and a full one holds up no lane before it.
+            pub const fn lane(self) -> Lane {
+                match self {
+                    $(Self::$kind => Lane::$lane,)+
+                }
+            }
+
+            const fn lengths(self) -> Lengths {
+                match self {
+                    $(Self::$kind => $lengths,)+
+                }
+            }
+        }
+
+        impl NodeMessage {
+            /// What it is.
+            pub const fn kind(&self) -> NodeKind {
+                match self {
+                    $(Self::$kind(_) => NodeKind::$kind,)+
+                }
+            }
+
+            /// Whether it says something that must be on the sender's disk first: what was signed, and what is said to be
+            /// decided. The rest may leave at once.
+            pub const fn awaits_disk(&self) -> bool {
+                match self {
+                    $(Self::$kind(_) => node_messages!(@awaits_disk $leaves),)+
+                }
+            }
+
+            /// Appends the body: rows one after another, or as `docs/formats/node.md` draws it.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$kind(body) => Body::encode(body, out),)+
+                }
+            }
+
+            /// Reads exactly one message of a kind. Says nothing about signatures.
+            ///
+            /// # Errors
+            /// More bytes than the kind may have, no message of the kind, or fields that cannot be so.
+            pub fn decode(kind: NodeKind, bytes: &[u8]) -> Result<Self, DecodeError> {
+                let (most, found) = (kind.bytes_max(), bytes.len());
+                // Before anything of it is kept: a row takes as much memory again as its bytes do.
+                if found > most {
+                    return Err(DecodeError::TooMany { what: "bytes of a node message", most, found });
+                }
+                match kind {
+                    $(NodeKind::$kind => Body::decode(bytes).map(Self::$kind),)+
+                }
+            }
+        }
+    };
+    (@awaits_disk synced) => { true };
+    (@awaits_disk at_once) => { false };
 }
+
+node_messages! {
+    /// Votes, of one or of several validators.
+    1 Votes(Vec<Vote>) = Order, synced, Lengths::list::<Vote>(NODE_VOTES_MAX);
+    /// A proposal; the block's body travels beside.
+    2 Proposal(Proposal) = Order, synced, Lengths::one::<Proposal>();
+    /// The body of a proposed block.
+    // Behind its proposal, without which nobody takes it. In a lane of its own: a megabyte of it holds up no vote, and a flood of
+    // intents holds up no block.
+    3 Body(Box<Block>) = Bodies, synced, Lengths::between(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX, 1);
+    /// A quorum of prevotes for one block: a certificate of prevotes.
+    4 Polka(Certificate) = Order, synced,
+        Lengths::between(Certificate::HEAD, Certificate::BYTES_MAX, Certificate::ENTRY);
+    /// Votes that let a round be entered.
+    5 Round(RoundCertificate) = Order, synced, ROUND_LENGTHS;
+    /// A share of the beacon over a decided block.
+    // This block, and those of beacons and ranges, were on the disk before.
+    6 Share(Share) = Order, at_once, Lengths::one::<Share>();
+    /// A beacon, whole: for those who lack it.
+    7 Beacon(BeaconRow) = Order, at_once, Lengths::one::<BeaconRow>();
+    /// Intents of the sender's own clients. One hop: whoever receives them passes them on to nobody.
+    8 Intents(Vec<Intent>) = Intents, at_once, Lengths::list::<Intent>(NODE_INTENTS_MAX);
+    /// Where the sender's chain stands, on its disk.
+    9 Standing(NodeStanding) = Order, synced, Lengths::one::<NodeStanding>();
+    /// Asks for the body of a proposed block.
+    10 AskBody(BlockRow) = Order, at_once, Lengths::one::<BlockRow>();
+    /// Asks for decided blocks, with their beacons.
+    11 AskRange(RangeRow) = Order, at_once, Lengths::one::<RangeRow>();
+    /// Decided blocks, one height after another.
+    // Empty, it says that the heights were given up.
+    12 Range(Vec<RangeEntry>) = History, at_once, Lengths::between(0, RANGE_BYTES_MAX, 1);
+    /// Two statements of one validator of which only one may be.
+    13 Evidence(Evidence) = Order, at_once, EVIDENCE_LENGTHS;
+    /// Says which validator the sender is.
+    14 Claim(Claim) = Order, at_once, Lengths::one::<Claim>();
+    /// Asks for what proves a snapshot: the one of a height, or the newest for height 0.
+    15 AskSnapshot(Height) = Order, at_once, Lengths::one::<Height>();
+    /// What proves a snapshot that the sender has.
+    16 Snapshot(Box<SnapshotProof>) = History, at_once, SNAPSHOT_LENGTHS;
+    /// Asks for a part of a snapshot.
+    17 AskPart(PartRow) = Order, at_once, Lengths::one::<PartRow>();
+    /// A part of a snapshot.
+    18 Part(Part) = History, at_once, PART_LENGTHS;
+    /// Pledges and openings of the sender's own clients, as intents.
+    19 Pledges(Vec<PledgeRow>) = Intents, at_once, Lengths::list::<PledgeRow>(NODE_PLEDGES_MAX);
+}
+
+// How the bytes of each of them are made and read.
+fixed! { Proposal Share BeaconRow NodeStanding BlockRow RangeRow Claim PartRow }
+
+lists! {
+    "votes": Vote, Vote::decode;
+    // Nothing about an intent is checked here: the tick does that.
+    "intents": Intent, |row| decode_pod("intent", row);
+    "pledges": PledgeRow, PledgeRow::decode;
+}
+
+coded! { Block RoundCertificate Evidence SnapshotProof Part }
+
+/// Bytes of a block without certificate, messages, pledges and intents.
+const BLOCK_BYTES_MIN: usize = size_of::<Header>() + 8;
+/// Bytes before a round certificate's votes.
+const ROUND_HEAD: usize = 16;
+
+/// A round certificate has at least one vote, and at most one of each validator.
+const ROUND_LENGTHS: Lengths = Lengths::between(
+    ROUND_HEAD + size_of::<Vote>(),
+    ROUND_HEAD + VALIDATORS_MAX as usize * size_of::<Vote>(),
+    size_of::<Vote>(),
+);
+/// Evidence has two rows of one kind: votes and proposals have one length, shares another.
+const EVIDENCE_LENGTHS: Lengths = Lengths::between(
+    8 + 2 * size_of::<Vote>(),
+    8 + 2 * size_of::<Share>(),
+    2 * (size_of::<Share>() - size_of::<Vote>()),
+);
+/// What proves a snapshot has two certificates.
+const SNAPSHOT_LENGTHS: Lengths = Lengths::between(
+    SnapshotProof::BYTES_MIN,
+    SnapshotProof::BYTES_MIN + 2 * VALIDATORS_MAX as usize * Certificate::ENTRY,
+    Certificate::ENTRY,
+);
+/// A part has values or groups behind its row, at least one.
+const PART_LENGTHS: Lengths = Lengths::between(
+    size_of::<PartRow>() + size_of::<Hash>(),
+    size_of::<PartRow>() + PART_GROUPS_MAX as usize * GROUP_BYTES,
+    size_of::<Hash>(),
+);
 
 const _: () = assert!(PART_VALUES_MAX as usize * size_of::<Hash>() <= PART_GROUPS_MAX as usize * GROUP_BYTES);
 
@@ -112,152 +234,20 @@ const _: () = {
     }
 };
 
-/// What a message is. The numbers never change meaning.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum NodeKind {
-    /// [`NodeMessage::Votes`].
-    Votes = 1,
-    /// [`NodeMessage::Proposal`].
-    Proposal = 2,
-    /// [`NodeMessage::Body`].
-    Body = 3,
-    /// [`NodeMessage::Polka`].
-    Polka = 4,
-    /// [`NodeMessage::Round`].
-    Round = 5,
-    /// [`NodeMessage::Share`].
-    Share = 6,
-    /// [`NodeMessage::Beacon`].
-    Beacon = 7,
-    /// [`NodeMessage::Intents`].
-    Intents = 8,
-    /// [`NodeMessage::Standing`].
-    Standing = 9,
-    /// [`NodeMessage::AskBody`].
-    AskBody = 10,
-    /// [`NodeMessage::AskRange`].
-    AskRange = 11,
-    /// [`NodeMessage::Range`].
-    Range = 12,
-    /// [`NodeMessage::Evidence`].
-    Evidence = 13,
-    /// [`NodeMessage::Claim`].
-    Claim = 14,
-    /// [`NodeMessage::AskSnapshot`].
-    AskSnapshot = 15,
-    /// [`NodeMessage::Snapshot`].
-    Snapshot = 16,
-    /// [`NodeMessage::AskPart`].
-    AskPart = 17,
-    /// [`NodeMessage::Part`].
-    Part = 18,
-    /// [`NodeMessage::Pledges`].
-    Pledges = 19,
-}
-
-/// Bytes of a block without certificate, messages, pledges and intents.
-const BLOCK_BYTES_MIN: usize = size_of::<Header>() + 8;
-/// Bytes of a certificate before its signatures, and of one of those.
-const CERTIFICATE_HEAD: usize = 48;
-const CERTIFICATE_ENTRY: usize = 68;
-/// Bytes of a certificate of all validators, at most.
-const CERTIFICATE_BYTES_MAX: usize = CERTIFICATE_HEAD + VALIDATORS_MAX as usize * CERTIFICATE_ENTRY;
-/// Bytes before a round certificate's votes.
-const ROUND_HEAD: usize = 16;
-
 impl NodeKind {
-    /// All kinds.
-    pub const ALL: [Self; 19] = [
-        Self::Votes,
-        Self::Proposal,
-        Self::Body,
-        Self::Polka,
-        Self::Round,
-        Self::Share,
-        Self::Beacon,
-        Self::Intents,
-        Self::Standing,
-        Self::AskBody,
-        Self::AskRange,
-        Self::Range,
-        Self::Evidence,
-        Self::Claim,
-        Self::AskSnapshot,
-        Self::Snapshot,
-        Self::AskPart,
-        Self::Part,
-        Self::Pledges,
-    ];
-
     /// Bytes of a body of this kind, at most: to be checked before a byte of it is kept.
     pub const fn bytes_max(self) -> usize {
-        match self {
-            Self::Votes => NODE_VOTES_MAX * size_of::<Vote>(),
-            Self::Proposal => size_of::<Proposal>(),
-            Self::Body => BLOCK_BYTES_MAX,
-            Self::Polka => CERTIFICATE_BYTES_MAX,
-            Self::Round => ROUND_HEAD + VALIDATORS_MAX as usize * size_of::<Vote>(),
-            Self::Share => size_of::<Share>(),
-            Self::Beacon => size_of::<BeaconRow>(),
-            Self::Intents => NODE_INTENTS_MAX * size_of::<Intent>(),
-            Self::Pledges => NODE_PLEDGES_MAX * size_of::<PledgeRow>(),
-            Self::Standing => size_of::<NodeStanding>(),
-            Self::AskBody => size_of::<BlockRow>(),
-            Self::AskRange => size_of::<RangeRow>(),
-            Self::Range => RANGE_BYTES_MAX,
-            Self::Evidence => 8 + 2 * size_of::<Share>(),
-            Self::Claim => size_of::<Claim>(),
-            Self::AskSnapshot => size_of::<Height>(),
-            Self::Snapshot => SnapshotProof::BYTES_MIN + 2 * VALIDATORS_MAX as usize * CERTIFICATE_ENTRY,
-            Self::AskPart => size_of::<PartRow>(),
-            Self::Part => size_of::<PartRow>() + PART_GROUPS_MAX as usize * GROUP_BYTES,
-        }
+        self.lengths().most
     }
 
     /// Bytes of a body of this kind, at least.
     pub const fn bytes_min(self) -> usize {
-        match self {
-            Self::Votes => size_of::<Vote>(),
-            Self::Body => BLOCK_BYTES_MIN,
-            Self::Polka => CERTIFICATE_HEAD,
-            Self::Round => ROUND_HEAD + size_of::<Vote>(),
-            Self::Intents => size_of::<Intent>(),
-            Self::Pledges => size_of::<PledgeRow>(),
-            // Empty, it says that the heights were given up.
-            Self::Range => 0,
-            Self::Evidence => 8 + 2 * size_of::<Vote>(),
-            Self::Proposal | Self::Share | Self::Beacon | Self::Standing => self.bytes_max(),
-            Self::AskBody | Self::AskRange | Self::Claim | Self::AskSnapshot | Self::AskPart => self.bytes_max(),
-            Self::Snapshot => SnapshotProof::BYTES_MIN,
-            Self::Part => size_of::<PartRow>() + size_of::<Hash>(),
-        }
+        self.lengths().least
     }
 
     /// What a body of this kind grows by above the least.
     pub const fn bytes_unit(self) -> usize {
-        match self {
-            Self::Votes | Self::Round => size_of::<Vote>(),
-            Self::Polka | Self::Snapshot => CERTIFICATE_ENTRY,
-            Self::Part => size_of::<Hash>(),
-            Self::Intents => size_of::<Intent>(),
-            Self::Pledges => size_of::<PledgeRow>(),
-            Self::Evidence => 2 * (size_of::<Share>() - size_of::<Vote>()),
-            _ => 1,
-        }
-    }
-
-    /// Which messages wait behind which: a lane keeps its order, and a full one holds up no lane before it.
-    pub const fn lane(self) -> Lane {
-        match self {
-            Self::Votes | Self::Proposal | Self::Polka | Self::Round | Self::Share | Self::Beacon => Lane::Order,
-            Self::Standing | Self::AskBody | Self::AskRange | Self::Evidence | Self::Claim => Lane::Order,
-            Self::AskSnapshot | Self::AskPart => Lane::Order,
-            // A megabyte of a proposed block holds up no vote, and a flood of intents no block.
-            Self::Body => Lane::Bodies,
-            Self::Intents | Self::Pledges => Lane::Intents,
-            Self::Range | Self::Snapshot | Self::Part => Lane::History,
-        }
+        self.lengths().unit
     }
 }
 
@@ -309,117 +299,6 @@ impl TryFrom<u8> for NodeKind {
     fn try_from(byte: u8) -> Result<Self, DecodeError> {
         let known = Self::ALL.into_iter().find(|kind| *kind as u8 == byte);
         known.ok_or(DecodeError::Value { field: "node message kind", found: byte.into() })
-    }
-}
-
-impl NodeMessage {
-    /// What it is.
-    pub fn kind(&self) -> NodeKind {
-        match self {
-            Self::Votes(_) => NodeKind::Votes,
-            Self::Proposal(_) => NodeKind::Proposal,
-            Self::Body(_) => NodeKind::Body,
-            Self::Polka(_) => NodeKind::Polka,
-            Self::Round(_) => NodeKind::Round,
-            Self::Share(_) => NodeKind::Share,
-            Self::Beacon(_) => NodeKind::Beacon,
-            Self::Intents(_) => NodeKind::Intents,
-            Self::Pledges(_) => NodeKind::Pledges,
-            Self::Standing(_) => NodeKind::Standing,
-            Self::AskBody(_) => NodeKind::AskBody,
-            Self::AskRange(_) => NodeKind::AskRange,
-            Self::Range(_) => NodeKind::Range,
-            Self::Evidence(_) => NodeKind::Evidence,
-            Self::Claim(_) => NodeKind::Claim,
-            Self::AskSnapshot(_) => NodeKind::AskSnapshot,
-            Self::Snapshot(_) => NodeKind::Snapshot,
-            Self::AskPart(_) => NodeKind::AskPart,
-            Self::Part(_) => NodeKind::Part,
-        }
-    }
-
-    /// Whether it says something that must be on the sender's disk first: what was signed, and what is said to be
-    /// decided. The rest may leave at once.
-    pub fn awaits_disk(&self) -> bool {
-        match self {
-            Self::Votes(_) | Self::Proposal(_) | Self::Polka(_) | Self::Round(_) | Self::Standing(_) => true,
-            // Behind its proposal, without which nobody takes it.
-            Self::Body(_) => true,
-            // Of blocks that were on disk before.
-            Self::Share(_) | Self::Beacon(_) | Self::Range(_) => false,
-            Self::Intents(_)
-            | Self::Pledges(_)
-            | Self::AskBody(_)
-            | Self::AskRange(_)
-            | Self::Evidence(_)
-            | Self::Claim(_) => false,
-            Self::AskSnapshot(_) | Self::Snapshot(_) | Self::AskPart(_) | Self::Part(_) => false,
-        }
-    }
-
-    /// Appends the body: rows one after another, or as `docs/formats/node.md` draws it.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Votes(votes) => out.extend_from_slice(bytemuck::cast_slice(votes)),
-            Self::Proposal(proposal) => out.extend_from_slice(bytemuck::bytes_of(proposal)),
-            Self::Body(block) => block.encode(out),
-            Self::Polka(certificate) => certificate.encode(out),
-            Self::Round(certificate) => certificate.encode(out),
-            Self::Share(share) => out.extend_from_slice(bytemuck::bytes_of(share)),
-            Self::Beacon(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
-            Self::Intents(intents) => out.extend_from_slice(bytemuck::cast_slice(intents)),
-            Self::Pledges(pledges) => out.extend_from_slice(bytemuck::cast_slice(pledges)),
-            Self::Standing(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
-            Self::AskBody(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
-            Self::AskRange(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
-            Self::Range(entries) => entries.iter().for_each(|entry| entry.encode(out)),
-            Self::Evidence(evidence) => evidence.encode(out),
-            Self::Claim(claim) => out.extend_from_slice(bytemuck::bytes_of(claim)),
-            Self::AskSnapshot(height) => out.extend_from_slice(&height.0.to_le_bytes()),
-            Self::Snapshot(proof) => proof.encode(out),
-            Self::AskPart(row) => out.extend_from_slice(bytemuck::bytes_of(row)),
-            Self::Part(part) => part.encode(out),
-        }
-    }
-
-    /// Reads exactly one message of a kind. Says nothing about signatures.
-    ///
-    /// # Errors
-    /// More bytes than the kind may have, no message of the kind, or fields that cannot be so.
-    pub fn decode(kind: NodeKind, bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (most, found) = (kind.bytes_max(), bytes.len());
-        // Before anything of it is kept: a row takes as much memory again as its bytes do.
-        if found > most {
-            return Err(DecodeError::TooMany { what: "bytes of a node message", most, found });
-        }
-        Ok(match kind {
-            NodeKind::Votes => Self::Votes(rows("votes", bytes, Vote::decode)?),
-            NodeKind::Proposal => Self::Proposal(Proposal::decode(bytes)?),
-            NodeKind::Body => Self::Body(Box::new(Block::decode(bytes)?)),
-            NodeKind::Polka => {
-                let polka = Certificate::decode(bytes)?;
-                // It stands for no round: a polka of it would be later than every other.
-                if polka.round == NO_ROUND {
-                    return Err(DecodeError::Value { field: "polka round", found: polka.round.into() });
-                }
-                Self::Polka(polka)
-            }
-            NodeKind::Round => Self::Round(RoundCertificate::decode(bytes)?),
-            NodeKind::Share => Self::Share(Share::decode(bytes)?),
-            NodeKind::Beacon => Self::Beacon(BeaconRow::decode(bytes)?),
-            NodeKind::Intents => Self::Intents(rows("intents", bytes, |row| decode_pod("intent", row))?),
-            NodeKind::Pledges => Self::Pledges(rows("pledges", bytes, PledgeRow::decode)?),
-            NodeKind::Standing => Self::Standing(NodeStanding::decode(bytes)?),
-            NodeKind::AskBody => Self::AskBody(BlockRow::decode(bytes)?),
-            NodeKind::AskRange => Self::AskRange(RangeRow::decode(bytes)?),
-            NodeKind::Range => Self::Range(decode_range(bytes)?),
-            NodeKind::Evidence => Self::Evidence(Evidence::decode(bytes)?),
-            NodeKind::Claim => Self::Claim(Claim::decode(bytes)?),
-            NodeKind::AskSnapshot => Self::AskSnapshot(check_height(decode_pod("question for a snapshot", bytes)?)?),
-            NodeKind::Snapshot => Self::Snapshot(Box::new(SnapshotProof::decode(bytes)?)),
-            NodeKind::AskPart => Self::AskPart(PartRow::decode(bytes)?),
-            NodeKind::Part => Self::Part(Part::decode(bytes)?),
-        })
     }
 }
 

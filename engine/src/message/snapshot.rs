@@ -108,15 +108,18 @@ impl PartRow {
         let kind = PartKind::try_from(self.kind)?;
         check_height(self.height)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
-        match () {
-            // Everybody makes genesis from its file.
-            () if self.height == Height::GENESIS => fail("snapshot height", 0),
-            () if self.count == 0 || self.count > kind.most() => fail("groups of a part", self.count.into()),
-            // A sum that wrapped would name groups that nobody asked for.
-            () if self.first.checked_add(self.count).is_none() => fail("first group of a part", self.first.into()),
-            () if self.reserved != [0; 7] => fail("part reserved", 1),
-            () => Ok(kind),
+        // Everybody makes genesis from its file.
+        if self.height == Height::GENESIS {
+            return fail("snapshot height", 0);
         }
+        if self.count == 0 || self.count > kind.most() {
+            return fail("groups of a part", self.count.into());
+        }
+        // A sum that wrapped would name groups that nobody asked for.
+        if self.first.checked_add(self.count).is_none() {
+            return fail("first group of a part", self.first.into());
+        }
+        if self.reserved != [0; 7] { fail("part reserved", 1) } else { Ok(kind) }
     }
 
     /// Reads exactly one row.

@@ -2,17 +2,15 @@
 //! what a client must not do.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use engine::limits::RECEIVE_WINDOW;
 use quinn::{Endpoint, RecvStream, VarInt};
-use tokio::time::timeout;
 
+use super::IDLE;
+use super::dial::{dial, quic_config};
 use super::lost::Lost;
-use super::{IDLE, PATIENCE};
 use crate::session::CloseCode;
 use crate::tls::{Identity, Key, proven_key};
-use crate::transport::client_transport;
 use crate::wire::{ALPN, Decoder, Role, ToClient, ToNode};
 
 /// A connection without a session, for tests and load runs of what a client must not do: sends any bytes, reads or does
@@ -33,14 +31,9 @@ impl RawConnection {
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(endpoint: &Endpoint, identity: &Identity, at: SocketAddr) -> Result<Self, Lost> {
-        let other = |error: &dyn std::fmt::Display| Lost::Other(error.to_string());
-        let crypto = identity.client_config(ALPN).map_err(|error| other(&error))?;
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(client_transport(RECEIVE_WINDOW, IDLE));
-        let connecting = endpoint.connect_with(config, at, "bitcraps").map_err(|error| other(&error))?;
+        let config = quic_config(identity, ALPN, IDLE).map_err(|error| Lost::Other(error.to_string()))?;
         let address = at.to_string();
-        let quic = timeout(PATIENCE, connecting).await.map_err(|_| Lost::Silent(address.clone()))?;
-        let quic = quic.map_err(|error| Lost::of(&error, &address))?;
+        let quic = dial(endpoint, config, at, &address).await?;
         let (send, recv) = quic.open_bi().await.map_err(|error| Lost::of(&error, &address))?;
         Ok(Self { quic, send, lane: None, recv, decoder: Decoder::for_opener(Role::Client), address })
     }

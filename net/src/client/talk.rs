@@ -3,10 +3,10 @@
 use engine::limits::RECEIVE_WINDOW;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
+use super::dial::{PATIENCE, dial};
 use super::lost::Lost;
-use super::{Client, Command, Ended, Event, PATIENCE};
+use super::{Client, Command, Ended, Event};
 use crate::session::CloseCode;
 use crate::tls::{Key, proven_key};
 use crate::transport::reachable;
@@ -35,13 +35,7 @@ impl Client {
         let local = self.endpoint.local_addr().map_err(|error| Lost::Other(error.to_string()))?;
         let at = reachable(local.ip(), addresses);
         let at = at.ok_or_else(|| unknown(format!("it has no address that a socket at {} can reach", local.ip())))?;
-        let connecting = self
-            .endpoint
-            .connect_with(self.quic.clone(), at, "bitcraps")
-            .map_err(|error| Lost::Other(error.to_string()))?;
-        let silent = || Lost::Silent(address.clone());
-        let quic = timeout(PATIENCE, connecting).await.map_err(|_| silent())?;
-        let quic = quic.map_err(|error| Lost::of(&error, address))?;
+        let quic = dial(&self.endpoint, self.quic.clone(), at, address).await?;
         let found = proven_key(quic.peer_identity()).ok_or_else(|| Lost::Other("the node proved no key".into()))?;
         // TLS proves that the node has its key, and not that it is the node that was meant: only this comparison does.
         if let Some(expected) = self.redial.node

@@ -20,6 +20,7 @@ use quinn_proto::{
 
 pub(crate) use self::packets::Packets;
 use crate::session::Close;
+use crate::transport::SERVER_NAME;
 
 /// The endpoint and its connections.
 pub(crate) struct Quic {
@@ -132,7 +133,7 @@ impl Quic {
         at: std::net::SocketAddr,
         now: Instant,
     ) -> Result<usize, ConnectError> {
-        let (handle, line) = self.endpoint.connect(now, config, at, "bitcraps")?;
+        let (handle, line) = self.endpoint.connect(now, config, at, SERVER_NAME)?;
         Ok(self.install(handle, line))
     }
 

@@ -264,11 +264,11 @@ impl Server {
     ///
     /// While so many intents arrive that they share a block, they are taken every [`engine::limits::COALESCED_TICKS`]. Says
     /// whether they were.
-    pub fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool {
+    pub fn take_inputs(&mut self, inputs: &mut Vec<Input>, now: Instant) -> bool {
         // No more is taken than the channels hold, so that a tick has an end. Events are taken last and put first:
         // whoever said something had come before, so the tick knows everybody of whom it reads.
         let mut said: Vec<Input> = self.said.take().collect();
-        let takes_intents = self.takes.is_time(self.gauges.coalesces.load(Ordering::Relaxed), Instant::now());
+        let takes_intents = self.takes.is_time(self.gauges.coalesces.load(Ordering::Relaxed), now);
         if takes_intents {
             said.extend(self.intents.try_iter().take(EDGE_INPUTS_MAX));
         }
@@ -305,9 +305,9 @@ impl Server {
         true
     }
 
-    /// Says where the chain stands, to those who connect from now on.
-    pub fn publish(&self, standing: ChainProgress) {
-        self.published.send_modify(|published| (published.standing, published.at) = (standing, Instant::now()));
+    /// Says where the chain stands now, to those who connect from now on.
+    pub fn publish(&self, standing: ChainProgress, now: Instant) {
+        self.published.send_modify(|published| (published.standing, published.at) = (standing, now));
     }
 
     /// Says what this node's part in the order of blocks is at, to those who ask.
@@ -316,8 +316,8 @@ impl Server {
     }
 
     /// Says to everyone who is connected where the chain stands and what time it is here: the clock was set.
-    pub fn tell_time(&self, standing: ChainProgress) {
-        self.publish(standing);
+    pub fn tell_time(&self, standing: ChainProgress, now: Instant) {
+        self.publish(standing, now);
         self.published.send_modify(|published| published.steps += 1);
         self.wake.notify_one();
     }

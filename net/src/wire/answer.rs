@@ -9,9 +9,8 @@ use engine::message::check_height;
 use engine::message::intent::IntentId;
 use engine::message::refusal::Refusal;
 
-use super::Kind;
 use super::field::value;
-use super::payload::{Body, encode_list};
+use super::payload::Body;
 
 /// Layout: 72 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -133,9 +132,4 @@ impl Body for Answer {
             .map(|(verdict, number)| Self { id: IntentId { key: [2; 32], number, mark: [3; 16] }, verdict })
             .collect()
     }
-}
-
-/// Appends answers without taking them.
-pub fn encode_answers(answers: &[Answer], out: &mut Vec<u8>) {
-    encode_list(answers, Kind::Answers, out);
 }

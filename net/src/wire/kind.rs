@@ -2,9 +2,13 @@
 
 use std::fmt;
 
-use super::payload::{Bounds, Payload};
-use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, WireError};
-use engine::io::{ChainProgress, NodeStatus, Watched};
+use thiserror::Error;
+
+use super::frame::{Bounds, HEADER_BYTES, Head, VERSION, frame, header};
+use super::payload::{Payload, encode_list};
+use super::{AccountRow, Answer, Hello, PeerRecord, Role, TableMessage, Welcome, table};
+use engine::bytes::DecodeError;
+use engine::io::{ChainProgress, NodeStatus, TableUpdate, Watched};
 use engine::message::intent::Intent;
 use engine::message::node::{Lane, NodeKind};
 use engine::message::pledge::PledgeRow;
@@ -98,7 +102,7 @@ macro_rules! messages {
                 pub fn encode(&self, out: &mut Vec<u8>) {
                     match self {
                         $(Self::$variant $(($value))? => {
-                            Payload::encode(messages!(@value $($value)?), Kind::$kind, out);
+                            Payload::encode(messages!(@value $($value)?), Kind::$kind.head(), out);
                         })+
                     }
                 }
@@ -123,21 +127,15 @@ macro_rules! messages {
         #[cfg(test)]
         pub(super) mod samples {
             use super::*;
-            use crate::wire::node;
 
-            /// A message of every kind as it is sent, and what its hash must begin with.
+            /// A message of every kind that goes one way, as it is sent, and what its hash must begin with.
             pub(in crate::wire) fn samples() -> Vec<(Kind, Vec<u8>, &'static str)> {
                 let mut samples = Vec::new();
                 $($({
                     let mut bytes = Vec::new();
-                    <messages!(@payload $($payload)?) as Payload>::sample().encode(Kind::$kind, &mut bytes);
+                    <messages!(@payload $($payload)?) as Payload>::sample().encode(Kind::$kind.head(), &mut bytes);
                     samples.push((Kind::$kind, bytes, $pinned));
                 })+)+
-                for kind in NodeKind::ALL {
-                    let mut bytes = Vec::new();
-                    node::encode_node(&node::sample(kind), &mut bytes);
-                    samples.push((Kind::Between(kind), bytes, node::pinned(kind)));
-                }
                 samples
             }
         }
@@ -224,11 +222,14 @@ impl Kind {
 
     /// Whether a body of this kind may have so many bytes.
     pub(super) fn check_length(self, found: usize) -> Result<(), WireError> {
-        let Bounds { least, most, unit } = self.spec().bounds;
-        if found < least || found > most || !(found - least).is_multiple_of(unit) {
-            return Err(WireError::Length { kind: self, found, least, most });
-        }
-        Ok(())
+        let bounds = self.spec().bounds;
+        let Bounds { least, most, .. } = bounds;
+        if bounds.allow(found) { Ok(()) } else { Err(WireError::Length { kind: self, found, least, most }) }
+    }
+
+    /// What a header says of it.
+    pub(super) const fn head(self) -> Head {
+        Head { number: self.number(), bounds: self.spec().bounds }
     }
 }
 
@@ -281,4 +282,63 @@ impl TryFrom<u8> for Kind {
     fn try_from(byte: u8) -> Result<Self, WireError> {
         Self::ALL.into_iter().find(|kind| kind.number() == byte).ok_or(WireError::Kind(byte))
     }
+}
+
+/// Appends answers without taking them.
+pub fn encode_answers(answers: &[Answer], out: &mut Vec<u8>) {
+    encode_list(answers, Kind::Answers.head(), out);
+}
+
+/// Appends a table update without taking it; one for a single peer is the whole table.
+pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
+    frame(Kind::Table.head(), out, |out| table::encode(update, out));
+}
+
+/// What stands before a genesis of this length, whose bytes follow.
+///
+/// # Panics
+/// If it is longer than a message may be: a node checks that when it starts.
+pub fn genesis_header(length: usize) -> [u8; HEADER_BYTES] {
+    header(Kind::Genesis.head(), length)
+}
+
+/// Bytes that are no message.
+#[derive(Error, Clone, PartialEq, Eq, Debug)]
+pub enum WireError {
+    /// Another version of the protocol.
+    #[error("the message is of version {found} of the protocol, and this program speaks version {VERSION}")]
+    Version {
+        /// The version it says.
+        found: u8,
+    },
+    /// A kind that does not exist.
+    #[error("no message has kind {0}")]
+    Kind(u8),
+    /// A kind that goes the other way.
+    #[error("a {0} message goes the other way")]
+    Direction(Kind),
+    /// A first message that is not one, or a second that is.
+    #[error("a {0} message comes out of order: hello and welcome come first, and once")]
+    Order(Kind),
+    /// A kind that this role neither says nor is told.
+    #[error("a {0} message is not for this role: some are for players' programs, others for nodes")]
+    Role(Kind),
+    /// A kind that another stream between two nodes carries.
+    #[error("a {0} message goes over the stream of another lane")]
+    Lane(Kind),
+    /// A length that the kind does not have.
+    #[error("a {kind} message of {found} bytes: it has {least} to {most}")]
+    Length {
+        /// The kind.
+        kind: Kind,
+        /// The length it says.
+        found: usize,
+        /// The least.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
+    /// Bytes of a header or a body that are not what they should be.
+    #[error(transparent)]
+    Bytes(#[from] DecodeError),
 }

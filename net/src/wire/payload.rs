@@ -3,19 +3,7 @@
 use bytemuck::{Pod, pod_read_unaligned};
 use engine::bytes::DecodeError;
 
-use super::Kind;
-use super::frame::frame;
-
-/// Bytes of a body: `least` and `most` of them, in whole `unit`s above `least`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
-    /// The least.
-    pub least: usize,
-    /// The most.
-    pub most: usize,
-    /// What the length grows by.
-    pub unit: usize,
-}
+use super::frame::{Bounds, Head, frame};
 
 /// All that one message carries.
 pub(super) trait Payload: Sized {
@@ -23,7 +11,7 @@ pub(super) trait Payload: Sized {
     const BOUNDS: Bounds;
 
     /// Appends one message, or as many as a list needs.
-    fn encode(&self, kind: Kind, out: &mut Vec<u8>);
+    fn encode(&self, head: Head, out: &mut Vec<u8>);
 
     /// Reads a body whose length is inside the bounds.
     fn decode(body: &[u8]) -> Result<Self, DecodeError>;
@@ -52,8 +40,8 @@ pub(super) trait Body: Sized {
 impl Payload for () {
     const BOUNDS: Bounds = Bounds { least: 0, most: 0, unit: 1 };
 
-    fn encode(&self, kind: Kind, out: &mut Vec<u8>) {
-        frame(kind, out, |_| {});
+    fn encode(&self, head: Head, out: &mut Vec<u8>) {
+        frame(head, out, |_| {});
     }
 
     fn decode(_body: &[u8]) -> Result<Self, DecodeError> {
@@ -67,8 +55,8 @@ impl Payload for () {
 impl<T: Body> Payload for T {
     const BOUNDS: Bounds = Bounds { least: size_of::<T::Bytes>(), most: size_of::<T::Bytes>(), unit: 1 };
 
-    fn encode(&self, kind: Kind, out: &mut Vec<u8>) {
-        encode_list(std::slice::from_ref(self), kind, out);
+    fn encode(&self, head: Head, out: &mut Vec<u8>) {
+        encode_list(std::slice::from_ref(self), head, out);
     }
 
     fn decode(body: &[u8]) -> Result<Self, DecodeError> {
@@ -87,8 +75,8 @@ impl<T: Body> Payload for Vec<T> {
         Bounds { least: unit, most: unit * T::LIST_MAX, unit }
     };
 
-    fn encode(&self, kind: Kind, out: &mut Vec<u8>) {
-        encode_list(self, kind, out);
+    fn encode(&self, head: Head, out: &mut Vec<u8>) {
+        encode_list(self, head, out);
     }
 
     fn decode(body: &[u8]) -> Result<Self, DecodeError> {
@@ -102,10 +90,10 @@ impl<T: Body> Payload for Vec<T> {
 }
 
 /// Appends as many messages as a list needs.
-pub(super) fn encode_list<T: Body>(list: &[T], kind: Kind, out: &mut Vec<u8>) {
+pub(super) fn encode_list<T: Body>(list: &[T], head: Head, out: &mut Vec<u8>) {
     // An empty list is no message: there is none without an item.
     for some in list.chunks(T::LIST_MAX) {
-        frame(kind, out, |out| {
+        frame(head, out, |out| {
             some.iter().for_each(|value| out.extend_from_slice(bytemuck::bytes_of(&value.to_bytes())));
         });
     }

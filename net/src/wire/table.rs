@@ -7,7 +7,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::{DecodeError, Reader};
-use engine::component::{BetRow, Seat, Table};
+use engine::component::{BetRow, Pledge, Seat, Table};
 use engine::io::{BetResult, Closing, Resolution, RollReport, SeatUpdate, TableUpdate};
 use engine::limits::{COUNTER_MAX, RULES_MAX, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
 use engine::message::block::Header;
@@ -15,9 +15,18 @@ use engine::message::certificate::Certificate;
 use engine::message::check_height;
 use engine::{AccountId, Chips, Dice, Height, Puck, RollEvent, Spot, TableId};
 
-use super::frame::frame;
-use super::payload::{Bounds, Payload};
-use super::{Kind, TABLE_BYTES_MAX};
+use super::frame::{Bounds, Head, frame};
+use super::payload::Payload;
+
+/// Bytes of the largest table update: all seats with all bets, and what a roll did to each of them.
+pub const TABLE_BYTES_MAX: usize = size_of::<Prefix>()
+    + size_of::<Table>()
+    + size_of::<Roll>()
+    + PLEDGED_BYTES_MAX
+    + SEATS_MAX as usize * (size_of::<SeatHead>() + size_of::<Seat>() + SEAT_BETS_MAX * size_of::<BetRow>())
+    + SEATS_MAX as usize * SEAT_BETS_MAX * size_of::<Resolved>();
+/// Bytes of what a pledged table's update has beside, at most: its pledge, and the block that closed the bets with its certificate.
+const PLEDGED_BYTES_MAX: usize = size_of::<Pledge>() + size_of::<Header>() + Certificate::BYTES_MAX;
 
 /// Layout: 32 bytes, no padding.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -78,11 +87,6 @@ const _: () = assert!(SEATS_MAX <= u8::MAX as u32);
 const _: () = assert!(SEAT_BETS_MAX <= u8::MAX as usize);
 const _: () = assert!(TABLE_BYTES_MAX / size_of::<Resolved>() <= u16::MAX as usize);
 
-/// Appends a table update without taking it; one for a single peer is the whole table.
-pub fn encode_table(update: &TableUpdate, out: &mut Vec<u8>) {
-    frame(Kind::Table, out, |out| encode(update, out));
-}
-
 /// A table update as it is received.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TableMessage {
@@ -96,8 +100,8 @@ impl Payload for TableMessage {
     const BOUNDS: Bounds =
         Bounds { least: size_of::<Prefix>() + size_of::<Table>(), most: TABLE_BYTES_MAX, unit: size_of::<BetRow>() };
 
-    fn encode(&self, kind: Kind, out: &mut Vec<u8>) {
-        frame(kind, out, |out| encode(&self.update, out));
+    fn encode(&self, head: Head, out: &mut Vec<u8>) {
+        frame(head, out, |out| encode(&self.update, out));
     }
 
     fn decode(body: &[u8]) -> Result<Self, DecodeError> {

@@ -20,6 +20,7 @@ use net::server::{ChainInfo, Server, ServerConfig};
 use net::tls::Key;
 use net::wire::AnswerVerdict;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 const TICK: Duration = Duration::from_millis(5);
 const CHAIN: [u8; 32] = [5; 32];
@@ -66,7 +67,7 @@ fn start(network: &Network, host: u32) -> Rc<RefCell<Node>> {
 impl Node {
     fn tick(&mut self) {
         let (mut inputs, mut outputs) = (Vec::new(), std::mem::take(&mut self.receipts));
-        self.server.take_inputs(&mut inputs);
+        self.server.take_inputs(&mut inputs, Instant::now());
         self.taking += u32::from(inputs.iter().any(|input| matches!(input, Input::Intents { .. })));
         for input in inputs {
             match input {

@@ -37,6 +37,7 @@ use net::transport::{NODE_BYTES, PLAYING_BYTES};
 use net::wire::{Answer, AnswerVerdict, Hello, PeerRecord, Role, ToClient, ToNode, encode_node};
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 const TICK: Duration = Duration::from_millis(5);
 const PER_S: u32 = 100;
@@ -118,7 +119,7 @@ impl Node {
     fn tick(&mut self) {
         let mut server = self.server.take().expect("a server");
         let mut inputs = Vec::new();
-        server.take_inputs(&mut inputs);
+        server.take_inputs(&mut inputs, Instant::now());
         let mut outputs = std::mem::take(&mut self.outputs);
         for input in inputs {
             self.take(input, &mut outputs);
@@ -265,7 +266,7 @@ impl Player {
 
 /// Sends bytes one by one, a second apart, until the connection ends: how it did, and after how long.
 async fn drips(connection: &mut RawConnection, bytes: &[u8]) -> (Lost, Duration) {
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     for byte in bytes {
         if connection.send(&[*byte]).await.is_err() {
             break;
@@ -283,13 +284,13 @@ fn whoever_has_not_said_hello_when_the_clock_is_set_hears_the_welcome_first() {
         let mut connection = connected.expect("let in");
         after(1).await;
         let standing = |now_ms| ChainProgress { now_ms, ..ChainProgress::default() };
-        node.borrow().server().tell_time(standing(5_000));
+        node.borrow().server().tell_time(standing(5_000), Instant::now());
         after(1).await;
         let hello = Hello { chain: None, program: "test".into(), role: Role::Client };
         connection.say(&ToNode::Hello(hello)).await.expect("sent");
         let first = connection.hear().await;
         assert!(matches!(&first, Ok(ToClient::Welcome(welcome)) if welcome.standing.now_ms >= 5_000), "{first:?}");
-        node.borrow().server().tell_time(standing(9_000));
+        node.borrow().server().tell_time(standing(9_000), Instant::now());
         let second = connection.hear().await;
         assert!(matches!(&second, Ok(ToClient::Standing(told)) if told.now_ms >= 9_000), "{second:?}");
     });

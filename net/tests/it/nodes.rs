@@ -79,7 +79,7 @@ impl Node {
             return;
         }
         let mut inputs = Vec::new();
-        self.server.take_inputs(&mut inputs);
+        self.server.take_inputs(&mut inputs, Instant::now());
         for input in inputs {
             match input {
                 Input::Joined { peer, key, node: true, .. } => {
@@ -207,7 +207,7 @@ fn what_a_node_says_waits_until_the_tick_has_room_to_hear_that_it_joined() {
         other.borrow_mut().say(vote(1));
         after(100).await;
         let mut inputs = Vec::new();
-        one.borrow_mut().server.take_inputs(&mut inputs);
+        one.borrow_mut().server.take_inputs(&mut inputs, Instant::now());
         assert_eq!(inputs.len(), EDGE_INPUTS_MAX, "there was no room for more");
         let is_of_node = |input: &Input| matches!(input, Input::Joined { node: true, .. } | Input::Node { .. });
         assert!(!inputs.iter().any(is_of_node), "the tick hears of nobody whom it does not know");
@@ -282,6 +282,6 @@ fn a_node_that_listens_at_all_addresses_reaches_a_peer_of_ipv4() {
     while !inputs.iter().any(has_joined) {
         assert!(std::time::Instant::now() < until, "the peer never joined");
         std::thread::sleep(Duration::from_millis(10));
-        node.take_inputs(&mut inputs);
+        node.take_inputs(&mut inputs, Instant::now());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use engine::limits::{SEGMENT_FILE_BYTES_MAX, SEGMENT_WINDOW_BYTES};
+use engine::limits::{SEARCH_LENGTHS, SEGMENT_WINDOW_BYTES};
 use engine::{Hash, Height};
 
 use super::frame::{ALIGN, Frame, FrameHeader, HEADER, MAGIC, decode_body, decode_header};
@@ -66,17 +66,9 @@ pub struct Scan {
     pub head: bool,
     /// Where the group of the last frame begins in the segment; unknown where the place was jumped to.
     group: Option<u64>,
-    /// Bytes that may still be hashed in search of what follows a bad place. A stranger can make every place look like the
-    /// start of a long frame, and hashing them all would take days.
+    /// Bytes that may still be hashed in search of what follows a bad place.
     search_left: u64,
 }
-
-/// How many times its own length of a segment may be hashed in searches.
-const SEARCH_LENGTHS: u64 = 4;
-
-// No search is too short for one frame, and no product of the two overflows.
-const _: () = assert!(SEARCH_LENGTHS >= 1);
-const _: () = assert!(SEGMENT_FILE_BYTES_MAX < u64::MAX / SEARCH_LENGTHS);
 
 impl Scan {
     /// Takes up another segment at an offset that a frame begins at.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::limits::{PACK_FILE_BYTES_MAX, PACK_RECORD_BYTES_MAX};
+use engine::limits::{PACK_FILE_BYTES_MAX, PACK_RECORD_BYTES_MAX, SEARCH_LENGTHS};
 use engine::{Hash, Height};
 
 use super::pack::{PackOffset, pack_path};
@@ -24,10 +24,6 @@ pub struct Catalog {
     /// Where the packs end: what lies behind was never finished.
     pub end: Option<(u32, u64)>,
 }
-
-/// How many times its own length of a pack may be read in search of the next record behind a bad place. A stranger can make
-/// every place look like a long record.
-const SEARCH_LENGTHS: u64 = 4;
 
 /// What is known about one record of a pack.
 pub struct Found {

@@ -339,6 +339,8 @@ impl SnapshotMap {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn group(seed: u8) -> ([u8; GROUP_BYTES], Hash) {
@@ -385,13 +387,32 @@ mod tests {
 
     #[test]
     fn any_bytes_are_no_record_and_a_map_has_one_encoding() {
-        bolero::check!().with_iterations(4_000).for_each(|bytes: &[u8]| {
-            // Each of these has a hash over all of it, which nobody finds by chance.
-            assert!(decode_record(bytes).is_err() && decode_group(bytes, &[0; 32], &mut [0; GROUP_BYTES]).is_err());
-            assert!(check_pack_header(bytes, 1, &[0; 32]).is_err());
-            if let Ok(map) = SnapshotMap::decode(bytes) {
-                assert_eq!(map.encode(), bytes);
-            }
-        });
+        const MAPS: usize = 4_000;
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        type Fuzz = (Vec<u8>, Vec<u8>, Vec<(u16, u8)>, u8, Vec<u8>);
+        bolero::check!().with_iterations(MAPS).with_type::<Fuzz>().for_each(
+            |(note, groups, edits, count, noise): &Fuzz| {
+                // Each of these has a hash over all of it, which nobody finds by chance.
+                assert!(decode_record(noise).is_err());
+                assert!(decode_group(noise, &[0; 32], &mut [0; GROUP_BYTES]).is_err());
+                assert!(check_pack_header(noise, 1, &[0; 32]).is_err());
+                // A map says how long its parts are, which noise hardly ever does: so it is one with some bytes changed.
+                let groups = groups.iter().take(4).map(|seed| GroupRow { name: [*seed; 32], value: [!*seed; 32] });
+                let mut bytes = SnapshotMap { note: note.clone(), groups: groups.collect() }.encode();
+                let length = bytes.len();
+                for (at, byte) in edits.iter().take(usize::from(*count) % 4) {
+                    bytes[usize::from(*at) % length] ^= byte;
+                }
+                for bytes in [&bytes, noise] {
+                    if let Ok(map) = SnapshotMap::decode(bytes) {
+                        assert_eq!(map.encode(), *bytes);
+                        TAKEN.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            },
+        );
+        // A quarter of them is as it was written.
+        let taken = TAKEN.load(Ordering::Relaxed);
+        assert!(taken > MAPS / 5, "only {taken} maps were taken");
     }
 }

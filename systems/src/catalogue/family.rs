@@ -329,10 +329,14 @@ impl Family {
         assert!(progress < self.states(), "a bet's progress is one of its states");
         let symbol = self.symbol(number, puck, dice);
         let total = dice.total();
-        let first_of = |wins: Rolls, loses: Rolls| match () {
-            () if wins.contains(dice) => End(WIN),
-            () if loses.contains(dice) => End(LOSE),
-            () => Stay,
+        let first_of = |wins: Rolls, loses: Rolls| {
+            if wins.contains(dice) {
+                End(WIN)
+            } else if loses.contains(dice) {
+                End(LOSE)
+            } else {
+                Stay
+            }
         };
         match self {
             Self::Pass => match symbol {

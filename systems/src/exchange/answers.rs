@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use bevy_ecs::resource::Resource;
 use engine::io::{Receipt, Verdict};
 use engine::limits::{BLOCK_INTENTS_MAX, NUMBER_WINDOW, PENDING_MAX, RECEIPTS_KEPT_MAX, UNSETTLED_MAX};
-use engine::message::intent::{Intent, IntentId};
+use engine::message::intent::{Intent, IntentId, is_past};
 use engine::message::refusal::Refusal;
 use engine::{Genesis, PeerId};
 use foldhash::fast::FixedState;
@@ -216,8 +216,7 @@ impl Answers {
     /// Those whose expiry the time of a settled block has passed, and that are in no decided block: nothing can apply them
     /// any more. They wait no longer.
     pub fn expire(&mut self, time_ms: u64) -> Vec<(PeerId, IntentId)> {
-        let now_s = time_ms / 1_000;
-        let is_late = |waiting: &mut Waiting| !waiting.decided && u64::from(waiting.expiry_s) < now_s;
+        let is_late = |waiting: &mut Waiting| !waiting.decided && is_past(waiting.expiry_s, time_ms);
         let gone: Vec<Waiting> = self.waiting.extract_if(is_late).collect();
         let mut late: Vec<(PeerId, IntentId)> = gone.iter().map(|waiting| (waiting.to, waiting.id)).collect();
         for next in gone.into_iter().filter_map(|waiting| waiting.next) {

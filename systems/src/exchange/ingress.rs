@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bevy_ecs::system::{Res, ResMut};
 use engine::Height;
 use engine::io::{Input, Output, ShedReason};
-use engine::message::intent::{Expiry, Intent};
+use engine::message::intent::{Expiry, Intent, is_past};
 use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
 use hashbrown::HashSet;
@@ -78,6 +78,18 @@ pub fn take_inputs<P: Planted>(
     assert_eq!(taking.intents.len(), taking.senders.len(), "every intent that goes on has a sender");
 }
 
+/// What becomes of an intent that came in.
+enum Judgement {
+    /// It goes on to be verified.
+    Taken,
+    /// No block may have it, which its sender hears as a block would say it.
+    Refused(Refusal),
+    /// The chain's time has passed its expiry.
+    Expired,
+    /// This node does not take it now.
+    Shed(ShedReason),
+}
+
 struct Taking<'a> {
     clock: Clock,
     /// The time of the last decided block.
@@ -117,14 +129,15 @@ impl Taking<'_> {
     }
 
     fn one<P: Planted>(&mut self, sender: Sender, intent: Intent) {
-        let from = sender.peer;
+        let (from, here) = (sender.peer, sender.origin == Origin::Here);
         if intent.body.check_form().is_err() {
             return self.turn_away(sender, &intent, ShedReason::Malformed);
         }
         match self.answers.look_up(&intent) {
+            Known::New => {}
             // Only who asks here is answered here.
-            Known::Answered(_) | Known::Waits | Known::NumberWaits if sender.origin != Origin::Here => return,
-            Known::Refused(_) if sender.origin != Origin::Here => return,
+            _ if !here => return,
+            Known::Refused(_) => {}
             Known::Answered(receipt) => return self.outbox.outputs.push(Output::Receipt { to: from, receipt }),
             Known::NumberWaits => return self.turn_away(sender, &intent, ShedReason::NumberWaits),
             Known::Waits => {
@@ -133,43 +146,51 @@ impl Taking<'_> {
                 }
                 return self.outbox.acknowledge(from, &intent);
             }
-            Known::New | Known::Refused(_) => {}
         }
-        let (by_clock, by_chain) = (intent.body.expiry(self.clock.now_ms), intent.body.expiry(self.parent_ms + 1));
-        match () {
-            () if P::EXPIRED_BY_CLOCK && by_clock == Expiry::Passed => {
-                if sender.origin == Origin::Here {
-                    self.outbox.refuse(from, &intent, Refusal::Expired);
-                }
-            }
-            // Every block to come has a time above its parent's: none that this node makes now could take it.
-            () if by_clock == Expiry::Within && by_chain == Expiry::Passed => {
-                self.turn_away(sender, &intent, ShedReason::ClockBehind);
-            }
-            // Only the time of a settled block ends an intent: a copy of it may be in a block that others decide. One that is
-            // late by this node's clock alone is taken, goes into no block, and waits until the chain says so.
-            () if u64::from(intent.body.expiry_s) < self.settled.1 / 1_000 => {
-                if sender.origin == Origin::Here {
-                    self.outbox.expire(from, intent.id(), self.settled.0);
-                }
-            }
-            () if by_clock == Expiry::TooFar => {
-                if sender.origin == Origin::Here {
-                    self.outbox.refuse(from, &intent, Refusal::ExpiresTooLate);
-                }
-            }
-            () if self.closed => self.turn_away(sender, &intent, ShedReason::Closed),
-            // Where one of a key is shed, so are those after it, which may build on it.
-            () if self.room == 0 || self.shed.contains(&intent.body.key) => {
-                self.shed.insert(intent.body.key);
-                self.turn_away(sender, &intent, ShedReason::Busy);
-            }
-            () => {
+        match self.judge::<P>(&intent) {
+            Judgement::Taken => {
                 self.room -= 1;
                 self.intents.push(intent);
                 self.senders.push(sender);
             }
+            Judgement::Refused(refusal) if here => self.outbox.refuse(from, &intent, refusal),
+            Judgement::Expired if here => self.outbox.expire(from, intent.id(), self.settled.0),
+            Judgement::Refused(_) | Judgement::Expired => {}
+            Judgement::Shed(reason) => {
+                if reason == ShedReason::Busy {
+                    self.shed.insert(intent.body.key);
+                }
+                self.turn_away(sender, &intent, reason);
+            }
         }
+    }
+
+    /// What becomes of an intent of which nothing is known, or that may be tried again.
+    fn judge<P: Planted>(&self, intent: &Intent) -> Judgement {
+        let (by_clock, by_chain) = (intent.body.expiry(self.clock.now_ms), intent.body.expiry(self.parent_ms + 1));
+        if P::EXPIRED_BY_CLOCK && by_clock == Expiry::Passed {
+            return Judgement::Refused(Refusal::Expired);
+        }
+        // Every block to come has a time above its parent's: none that this node makes now could take it.
+        if by_clock == Expiry::Within && by_chain == Expiry::Passed {
+            return Judgement::Shed(ShedReason::ClockBehind);
+        }
+        // Only the time of a settled block ends an intent: a copy of it may be in a block that others decide. One that is
+        // late by this node's clock alone is taken, goes into no block, and waits until the chain says so.
+        if is_past(intent.body.expiry_s, self.settled.1) {
+            return Judgement::Expired;
+        }
+        if by_clock == Expiry::TooFar {
+            return Judgement::Refused(Refusal::ExpiresTooLate);
+        }
+        if self.closed {
+            return Judgement::Shed(ShedReason::Closed);
+        }
+        // Where one of a key is shed, so are those after it, which may build on it.
+        if self.room == 0 || self.shed.contains(&intent.body.key) {
+            return Judgement::Shed(ShedReason::Busy);
+        }
+        Judgement::Taken
     }
 
     fn turn_away(&mut self, sender: Sender, intent: &Intent, reason: ShedReason) {

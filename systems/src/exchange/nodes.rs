@@ -187,7 +187,13 @@ impl Heard {
             // Until its signatures are verified nobody knows whether it says anything.
             NodeMessage::Polka(polka) => (polka.signatures.len(), 1),
             NodeMessage::Round(round) => (round.votes.len(), 1),
-            _ => (0, 1),
+            // It has no signature of its own, or one that whoever takes it looks at when its turn comes.
+            NodeMessage::Body(_) | NodeMessage::Beacon(_) | NodeMessage::Range(_) | NodeMessage::Standing(_) => (0, 1),
+            NodeMessage::AskBody(_) | NodeMessage::AskRange(_) => (0, 1),
+            // Those are others' to take.
+            NodeMessage::Intents(_) | NodeMessage::Pledges(_) => (0, 1),
+            NodeMessage::AskSnapshot(_) | NodeMessage::Snapshot(_) => (0, 1),
+            NodeMessage::AskPart(_) | NodeMessage::Part(_) => (0, 1),
         };
         node.checks += checks;
         node.questions += questions;

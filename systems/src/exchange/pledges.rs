@@ -166,11 +166,7 @@ fn verified(taken: &[(Sender, PledgeRow, Lane)], setup: &Setup, secret: &VerifyS
 
 /// Why nothing of this is taken at all.
 fn turned_away(setup: &Setup, closed: bool) -> Option<ShedReason> {
-    match () {
-        () if !setup.has_pledged() => Some(ShedReason::NoPledges),
-        () if closed => Some(ShedReason::Closed),
-        () => None,
-    }
+    if setup.has_pledged() { closed.then_some(ShedReason::Closed) } else { Some(ShedReason::NoPledges) }
 }
 
 /// What is said about rows that came, and which of them go on to other nodes.

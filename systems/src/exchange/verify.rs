@@ -5,6 +5,7 @@ use bevy_ecs::system::{Res, ResMut};
 use engine::columns::PeerColumns;
 use engine::genesis::Opening;
 use engine::io::{Offence, ShedReason};
+use engine::message::intent::Intent;
 use engine::message::refusal::Refusal;
 use order::batch::BatchSecret;
 use order::block::intent_signer;
@@ -13,7 +14,7 @@ use order::signature::{PublicKey, SignedItem, encoding_is_acceptable, key_is_acc
 
 use super::answers::{Answers, Known};
 use super::peers::row;
-use super::sender::Origin;
+use super::sender::{Origin, Sender};
 use super::tick::{Inbox, Outbox, Pending};
 use crate::state::setup::Setup;
 
@@ -74,49 +75,88 @@ pub fn verify_intents(
     let mut verdicts = verdicts.into_iter();
     let (peers, _) = columns.rows();
     let (mut offences, mut accepted) = (Vec::new(), Vec::new());
+    let mut admitting =
+        Admitting { answers: &mut answers, pending: &mut pending, outbox: &mut outbox, accepted: &mut accepted };
     for ((intent, signer), sender) in inbox.intents.iter().zip(&signers).zip(&inbox.senders) {
         let verified = signer.is_some() && verdicts.next().expect("each signed item has a verdict");
-        let (from, here) = (sender.waits(), sender.origin == Origin::Here);
+        let admission = match signer {
+            None => Admission::Refused(Refusal::VoucherNeeded),
+            Some(_) if verified && enters(&intent.body.key, *signer) => admitting.admit(intent, sender),
+            Some(_) => {
+                offences.push((sender.peer, Offence::BadSignature));
+                Admission::Refused(Refusal::BadSignature)
+            }
+        };
+        let here = sender.origin == Origin::Here;
         let mut peer = row(peers, sender.peer);
-        if verified && enters(&intent.body.key, *signer) {
-            match answers.wait(intent, sender) {
-                Known::New | Known::Refused(_) => {
-                    pending.push(*intent, sender.origin);
-                    if here && outbox.is_heard {
-                        accepted.push(*intent);
-                    }
+        match admission {
+            Admission::Waits => {
+                if here {
+                    admitting.outbox.acknowledge(sender.waits(), intent);
                 }
-                // Only whoever asks here is answered here.
-                _ if !here => continue,
-                Known::Waits => {
-                    if let Some(before) = answers.redirect(intent, from) {
-                        outbox.shed(before, intent, ShedReason::Moved);
-                    }
-                }
-                Known::NumberWaits => {
-                    pending.shed += 1;
-                    outbox.shed(from, intent, ShedReason::NumberWaits);
-                    continue;
-                }
-                Known::Answered(_) => unreachable!("no receipt came about since ingress"),
+                peer.iter_mut().for_each(|peer| peer.acknowledged = peer.acknowledged.wrapping_add(1));
             }
-            if here {
-                outbox.acknowledge(from, intent);
+            Admission::Refused(refusal) => {
+                if here {
+                    admitting.outbox.refuse(sender.waits(), intent, refusal);
+                }
+                peer.iter_mut().for_each(|peer| peer.turned_away = peer.turned_away.wrapping_add(1));
             }
-            peer.iter_mut().for_each(|peer| peer.acknowledged = peer.acknowledged.wrapping_add(1));
-            continue;
-        }
-        peer.iter_mut().for_each(|peer| peer.turned_away = peer.turned_away.wrapping_add(1));
-        let refusal = if signer.is_none() { Refusal::VoucherNeeded } else { Refusal::BadSignature };
-        if here {
-            outbox.refuse(from, intent, refusal);
-        }
-        if signer.is_some() {
-            offences.push((sender.peer, Offence::BadSignature));
+            // The peer is to blame for neither, and has earned nothing by it.
+            Admission::NumberWaits | Admission::KnownHere => {}
         }
     }
     // One that were left over would mean that verdicts were read beside their intents, and a forged one was taken.
     assert!(verdicts.next().is_none(), "each verdict was read by the intent that it is on");
     inbox.offences.append(&mut offences);
     inbox.accepted.append(&mut accepted);
+}
+
+/// What becomes of an intent that was looked at.
+enum Admission {
+    /// It waits for a block, and so does who sent it, if that is a client here.
+    Waits,
+    /// Another one with its number waits, and its sender was told so.
+    NumberWaits,
+    /// It was known here already, and came from another node: only whoever asks here is answered here.
+    KnownHere,
+    /// No block will have it from here.
+    Refused(Refusal),
+}
+
+/// What takes in intents that verify.
+struct Admitting<'a> {
+    answers: &'a mut Answers,
+    pending: &'a mut Pending,
+    outbox: &'a mut Outbox,
+    /// Those that entered here, to be passed on where other nodes hear.
+    accepted: &'a mut Vec<Intent>,
+}
+
+impl Admitting<'_> {
+    fn admit(&mut self, intent: &Intent, sender: &Sender) -> Admission {
+        let (from, here) = (sender.waits(), sender.origin == Origin::Here);
+        match self.answers.wait(intent, sender) {
+            Known::New | Known::Refused(_) => {
+                self.pending.push(*intent, sender.origin);
+                if here && self.outbox.is_heard {
+                    self.accepted.push(*intent);
+                }
+                Admission::Waits
+            }
+            _ if !here => Admission::KnownHere,
+            Known::Waits => {
+                if let Some(before) = self.answers.redirect(intent, from) {
+                    self.outbox.shed(before, intent, ShedReason::Moved);
+                }
+                Admission::Waits
+            }
+            Known::NumberWaits => {
+                self.pending.shed += 1;
+                self.outbox.shed(from, intent, ShedReason::NumberWaits);
+                Admission::NumberWaits
+            }
+            Known::Answered(_) => unreachable!("no receipt came about since ingress"),
+        }
+    }
 }

@@ -65,10 +65,14 @@ fn rule(name: &str, at: Option<u8>, puck: Puck, dice: Dice) -> Option<Says> {
     let total = dice.total();
     let [a, b] = dice.faces();
     let point = if let Puck::On(point) = puck { point } else { 0 };
-    let seven_or = |wins: bool, pays: Says| match () {
-        () if wins => pays,
-        () if total == 7 => Loses,
-        () => Nothing,
+    let seven_or = |wins: bool, pays: Says| {
+        if wins {
+            pays
+        } else if total == 7 {
+            Loses
+        } else {
+            Nothing
+        }
     };
     let one = |hit: bool, pays: Says| Some(if hit { pays } else { Loses });
     let line = |goal: u8| {
@@ -294,11 +298,7 @@ fn hand(name: &str, rolls: &[Dice]) -> Option<(usize, i64)> {
         wins += u32::from(point_made || (before == Puck::Off && (total == 7 || total == 11)));
         let end = |profit: i64| Some((index, profit));
         let all = |of: &[u8]| of.iter().all(|total| totals.contains_key(total));
-        let collect = |of: &[u8], pays: i64| match () {
-            () if all(of) => Some(pays),
-            () if total == 7 => Some(-1),
-            () => None,
-        };
+        let collect = |of: &[u8], pays: i64| if all(of) { Some(pays) } else { (total == 7).then_some(-1) };
         let steps = |count: u32, table: &[(u32, i64)]| {
             table.iter().rev().find(|(from, _)| count >= *from).map_or(-1, |(_, profit)| *profit)
         };

@@ -232,14 +232,17 @@ impl NodeStanding {
         let fail = |field, found| Err(DecodeError::Value { field, found });
         // The highest: the others are not above it.
         check_height(row.decided)?;
-        match () {
-            // Whoever is behind asks for heights up to these: one that is settled and not decided, nobody could tell.
-            () if row.settled > row.decided => fail("settled height", row.settled.0),
-            () if row.certified > row.settled => fail("certified height", row.certified.0),
-            () if row.flags > Self::SILENT | Self::BY_OPERATOR => fail("standing flags", row.flags.into()),
-            () if row.reserved != [0; 4] => fail("standing reserved", 1),
-            () => Ok(row),
+        // Whoever is behind asks for heights up to these: one that is settled and not decided, nobody could tell.
+        if row.settled > row.decided {
+            return fail("settled height", row.settled.0);
         }
+        if row.certified > row.settled {
+            return fail("certified height", row.certified.0);
+        }
+        if row.flags > Self::SILENT | Self::BY_OPERATOR {
+            return fail("standing flags", row.flags.into());
+        }
+        if row.reserved != [0; 4] { fail("standing reserved", 1) } else { Ok(row) }
     }
 }
 
@@ -295,12 +298,13 @@ impl RangeRow {
         let row: Self = decode_pod("question for a range", bytes)?;
         let fail = |field, found| Err(DecodeError::Value { field, found });
         check_height(row.from)?;
-        match () {
-            () if row.from == Height::GENESIS => fail("first height of a range", 0),
-            // An answer to it would say that the heights are gone.
-            () if row.count == 0 => fail("heights of a range", 0),
-            () if row.reserved != [0; 4] => fail("range reserved", 1),
-            () => Ok(row),
+        if row.from == Height::GENESIS {
+            return fail("first height of a range", 0);
         }
+        // An answer to it would say that the heights are gone.
+        if row.count == 0 {
+            return fail("heights of a range", 0);
+        }
+        if row.reserved != [0; 4] { fail("range reserved", 1) } else { Ok(row) }
     }
 }

@@ -12,7 +12,7 @@ use quinn_proto::{Dir, Endpoint, EndpointConfig, Event as Moved, StreamEvent};
 use tokio::time::Instant;
 
 use super::row::{FleetClient, FleetError, Row, Stage, Talk, read_all};
-use crate::client::PATIENCE;
+use crate::client::dial::PATIENCE;
 use crate::client::event::{Command, Event};
 use crate::client::lost::Lost;
 use crate::quic::drive::Turning;

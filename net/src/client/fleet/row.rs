@@ -1,20 +1,19 @@
 //! One client of a fleet: how far it has come, and its connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use engine::limits::RECEIVE_WINDOW;
 use quinn_proto::{Connection, StreamId, WriteError};
 use thiserror::Error;
 
+use crate::client::dial::quic_config;
 use crate::client::dialogue::Dialogue;
 use crate::client::event::ClientConfig;
 use crate::client::lost::Lost;
 use crate::client::redial::Redial;
 use crate::quic::{Read, read};
 use crate::tls::{Identity, IdentityError, Key};
-use crate::transport::client_transport;
 use crate::wire::{ALPN, Decoder, ToClient, WireError};
 
 /// Why a fleet does not start.
@@ -85,8 +84,7 @@ impl Row {
         {
             address.parse::<SocketAddr>().map_err(|_| FleetError::Address(address.clone()))?;
         }
-        let mut quic = quinn_proto::ClientConfig::new(Arc::new(client.identity.client_config(ALPN)?));
-        quic.transport_config(client_transport(RECEIVE_WINDOW, client.lost_after));
+        let quic = quic_config(&client.identity, ALPN, client.lost_after)?;
         let redial = Redial::new(&client.config, &client.identity.key);
         Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: Stage::Pause(Duration::ZERO) })
     }

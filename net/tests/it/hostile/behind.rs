@@ -24,7 +24,7 @@ fn a_client_stays_at_no_node_that_is_far_behind_what_it_has_seen() {
     run(41, async |network| {
         let (first, second) = (Node::start(&network, 1, |config| config), Node::start(&network, 2, |config| config));
         let settled = |settled: u64| ChainProgress { settled: Height(settled), ..ChainProgress::default() };
-        second.borrow().server().publish(settled(799));
+        second.borrow().server().publish(settled(799), Instant::now());
         let mut player = Player::among(&network, 3, "player", vec![(at(2).to_string(), None)]);
         after(1).await;
         let key = player.key;
@@ -38,7 +38,7 @@ fn a_client_stays_at_no_node_that_is_far_behind_what_it_has_seen() {
         network.cut(at(1), true);
         after(60).await;
         assert_eq!(came_up(&mut player), (Vec::new(), true), "201 heights behind, and the other one is away");
-        second.borrow().server().publish(settled(800));
+        second.borrow().server().publish(settled(800), Instant::now());
         after(30).await;
         assert_eq!(came_up(&mut player).0, [at(2).to_string()], "200 are caught up with soon");
     });

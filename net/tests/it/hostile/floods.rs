@@ -103,7 +103,7 @@ fn who_reads_nothing_is_not_heard_after_a_while_and_is_put_out_ten_seconds_later
         });
         let mut deaf = raw(&network, 2, "deaf", Role::Client).await;
         let key = identity("deaf").key;
-        let (began, mut number) = (tokio::time::Instant::now(), 0);
+        let (began, mut number) = (Instant::now(), 0);
         while deaf
             .say(&ToNode::Intents((number..number + 16).map(|number| intent(key, number)).collect()))
             .await

@@ -75,7 +75,9 @@ fn a_ban_reaches_a_node_that_this_one_dialled_and_it_is_not_dialled_again() {
 fn records_of_peers_are_verified_once_and_a_false_one_is_an_offence() {
     run(7, async |network| {
         let node = Node::start(&network, 1, |config| config);
-        node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
+        node.borrow()
+            .server()
+            .publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() }, Instant::now());
         let mut teller = raw(&network, 2, "teller", Role::Node).await;
         let (_, pair) = key_pair("third");
         let mut record = PeerRecord {
@@ -126,7 +128,9 @@ fn of_several_nodes_that_are_learnt_of_in_one_moment_no_more_are_followers_than_
         let known = engine::hex(&identity("known").key);
         let peers = vec![format!("{known}@{}", at(99))];
         let node = Node::start(&network, 1, |config| ServerConfig { peers, followers_max: 1, ..config });
-        node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
+        node.borrow()
+            .server()
+            .publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() }, Instant::now());
         let mut teller = raw(&network, 5, "known", Role::Node).await;
         teller.say(&ToNode::Peers((2..=4).map(record_of).collect())).await.expect("sent");
         for _ in 0..100 {
@@ -147,7 +151,9 @@ fn of_two_nodes_that_learn_of_each_other_in_one_moment_each_has_a_place_for_the_
         let nodes = [1, 2].map(|host| {
             let peers = vec![format!("{known}@{}", at(99))];
             let node = Node::start(&network, host, |config| ServerConfig { peers, followers_max: 1, ..config });
-            node.borrow().server().publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() });
+            node.borrow()
+                .server()
+                .publish(ChainProgress { now_ms: 1_000_000_000, ..ChainProgress::default() }, Instant::now());
             node
         });
         let mut tellers = Vec::new();
