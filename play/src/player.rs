@@ -350,6 +350,10 @@ impl Player {
 
     /// Opens what waits to be opened, and pledges what is to be pledged at the watched table.
     fn bring_half(&mut self, game: &mut Game, tell: Tell<'_>) {
+        if self.pledging.as_mut().is_some_and(Pledging::try_book) {
+            self.find_waiting(&game.setup().genesis);
+            self.watch_seats(game);
+        }
         let (now_ms, here, account) = (self.now_ms(), game.watched, game.account.map(|(id, _)| id));
         let Some(pledging) = &mut self.pledging else { return };
         for step in pledging.steps(account, here, &self.keys.account, now_ms) {

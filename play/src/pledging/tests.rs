@@ -167,3 +167,23 @@ fn a_lost_secret_opens_nothing_says_what_it_costs_and_is_followed_by_a_new_pledg
     let closing = stage.closing(30, 3);
     assert!(sent(&stage.show(HERE, 1, waits(&anew, &closing), Some(closing))).is_some());
 }
+
+#[test]
+fn a_book_that_another_program_held_is_taken_up_when_that_one_has_ended() {
+    let mut stage = Stage::new();
+    let (pledge, closing) = (stage.pledged(THERE, 0), stage.closing(20, 1));
+    let second = pledging(stage.dir.path(), &stage.keys, &stage.key);
+    let first = std::mem::replace(&mut stage.pledging, second);
+    assert!(stage.pledging.tables().is_empty());
+    let steps = stage.show(THERE, 0, waits(&pledge, &closing), Some(closing.clone()));
+    assert!(sent(&steps).is_none() && said(&steps).contains("is held by another program"), "{}", said(&steps));
+    std::thread::sleep(AGAIN);
+    assert!(!stage.pledging.try_book(), "it is held still");
+    drop(first);
+    std::thread::sleep(AGAIN);
+    assert!(stage.pledging.try_book());
+    assert!(!stage.pledging.try_book(), "once");
+    assert_eq!(stage.pledging.tables(), [THERE]);
+    let opening = sent(&stage.show(THERE, 0, waits(&pledge, &closing), Some(closing))).expect("an opening");
+    assert!(opening.is_opening() && opening.roll == 1);
+}
