@@ -322,6 +322,15 @@ impl PledgeBook {
         Some((first + OPENINGS).saturating_sub(roll)).filter(|left| own && *left > 0)
     }
 
+    /// Whether the book has the roll before this one, or pledged for this one first. Without that it does not open this one,
+    /// except for a new pledge. A book that is ahead of the table knows it too: what is shown is old.
+    pub fn knows_before(&self, chain: Hash, table: TableId, roll: u32) -> bool {
+        let of = self.kept.get(&(chain, table));
+        of.is_some_and(|kept| {
+            kept.first >= roll || kept.signed.is_some_and(|signed| signed.roll.saturating_add(1) >= roll)
+        })
+    }
+
     /// The opening of a roll whose bets a certified block closed, once that is on disk; not signed yet. The same block may be
     /// opened again: the row is the same.
     ///

@@ -221,11 +221,13 @@ impl Half<'_> {
         if opens { self.open(table, roll, shown).map(Some) } else { self.pledge(table, roll, shown, now_ms) }
     }
 
-    /// A pledge, if nothing of the player's own is pledged, or no opening is left of it.
+    /// A pledge, if nothing of the player's own is pledged, or what is pledged would not be opened.
     fn pledge(&mut self, table: TableId, roll: u32, shown: &Shown, now_ms: u64) -> Result<Option<PledgeRow>, String> {
         let stands = &shown.pledge;
         let book = self.book.as_mut().map_err(|problem| format!("nothing is pledged here: {problem}"))?;
-        if book.openings_left(self.chain, table, roll, &stands.end).is_some() {
+        // A book that was restored could not open the coming roll with what is pledged already, and loses its bets.
+        let opens = book.openings_left(self.chain, table, roll, &stands.end).is_some();
+        if opens && book.knows_before(self.chain, table, roll) {
             return Ok(None);
         }
         // The same pledge again, while nobody shows it: a new secret for each try would fill the book.

@@ -74,6 +74,10 @@ fn a_book_that_was_restored_opens_nothing_that_it_does_not_know_the_past_of() {
     end = roll(&mut book, 7, &end, 7).expect("opened").value;
     let mut restored = open(&copy);
     assert_eq!(roll(&mut restored, 8, &end, 8), Err(Unopened::Unsure));
+    let knows = |book: &PledgeBook, roll| book.knows_before(CHAIN, TABLE, roll);
+    assert_eq!([5, 6, 7, 8].map(|number| knows(&restored, number)), [true, true, false, false]);
+    assert!(knows(&book, 8) && !knows(&book, 9));
+    assert!(knows(&book, 6), "a table that is shown as it was before");
     let anew = restored.pledge(CHAIN, TABLE, 9, 200).expect("pledged");
     assert!(roll(&mut restored, 9, &anew.value, 9).is_ok(), "what it pledged itself it opens");
 }
