@@ -82,6 +82,13 @@ enum Heard {
 /// Something a program that reads lines is told.
 type Tell<'a> = &'a mut dyn FnMut(String);
 
+/// Tells the watched table as it is known.
+fn tell_table(game: &Game, tell: Tell<'_>) {
+    let Some(view) = &game.table else { return };
+    let (may_roll_ms, own) = (game.may_roll_ms(&view.row), game.own_seat());
+    tell(event_line(lines::Event::Table(game.watched, &view.row, may_roll_ms, own)));
+}
+
 impl Player {
     fn tell(&self, command: Command) {
         // The client takes commands even while it is not connected.
@@ -224,10 +231,16 @@ impl Player {
             },
             Event::Account(row) => {
                 game.settled(row.height);
+                let id = |game: &Game| game.account.map(|(id, _)| id);
+                let before = id(game);
                 game.set_account(row.account);
                 self.watch_seats(game);
                 if let Some((id, account)) = &row.account {
                     tell(event_line(lines::Event::Account(*id, account)));
+                }
+                // Which seat is the player's is known only with the account: what was told of the table before said none.
+                if id(game) != before {
+                    tell_table(game, tell);
                 }
             }
             Event::Table { update, whole } => self.table(*update, whole, game, tell),
@@ -307,8 +320,7 @@ impl Player {
             }
             game.rolled(roll, update.resolutions);
         }
-        let own = game.own_seat();
-        tell(event_line(lines::Event::Table(update.id, &update.table, game.may_roll_ms(&update.table), own)));
+        tell_table(game, tell);
     }
 
     /// What a table shows of both halves of its dice.

@@ -241,6 +241,11 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
     let third = Player::start(dir.path(), &address, "sleep 60000\n");
     third.until("table", |table| table["roll_number"] == 2);
     third.kill();
+    // A program that was started again knows from what it is told that it sits, and need not ask for anything.
+    let looking = Player::start(dir.path(), &address, "sleep 60000\n");
+    let table = looking.until("table", |table| !table["own"].is_null());
+    assert!(table["own"]["rail"].as_u64() > Some(0), "{table}");
+    looking.kill();
     let fourth = Player::start(dir.path(), &address, ROLL);
     let halves = fourth.until("halves", |halves| halves["number"] == 3);
     assert_eq!(halves["openings_left"], 4_093, "one pledge for all of it");
