@@ -145,13 +145,14 @@ impl PledgeBook {
     /// Reads all lines, one after another: a book of any length can be opened.
     fn read(&mut self) -> io::Result<()> {
         let mut lines = BufReader::new(self.file.try_clone()?);
-        let mut line = String::new();
-        while lines.by_ref().take(BOOK_LINE_BYTES_MAX).read_line(&mut line)? > 0 {
+        let mut line = Vec::new();
+        while lines.by_ref().take(BOOK_LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
             if line.len() as u64 == BOOK_LINE_BYTES_MAX {
                 return Err(io::Error::other("a line is longer than one of a book of pledges can be"));
             }
-            self.read_line(line.trim_end_matches('\n'));
-            if line.ends_with('\n') {
+            // A damaged line is passed over, as any other that means nothing: the secrets in the lines around it are whole.
+            self.read_line(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+            if line.ends_with(b"\n") {
                 self.whole_bytes += line.len() as u64;
             }
             line.clear();

@@ -102,6 +102,24 @@ fn a_line_that_was_cut_off_is_passed_over_and_takes_no_other_with_it() {
 }
 
 #[test]
+fn a_line_that_is_no_text_is_passed_over_and_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    for number in 5..8u32 {
+        let ends = book.end((CHAIN, TABLE), number).expect("its own");
+        assert!(roll(&mut book, number, &ends, 9).is_ok(), "roll {number}");
+        let damage: &[u8] = if number == 6 { b"\xff\xfe" } else { b"\xff\xfe 5\n" };
+        book.file.write_all(damage).expect("written");
+        drop(book);
+        book = open(&path);
+        assert_eq!(roll(&mut book, number, &ends, 8), Err(Unopened::OtherBlock), "roll {number}");
+    }
+    assert_eq!(book.end((CHAIN, TABLE), 5), Some(end), "the secret is kept");
+}
+
+#[test]
 fn a_line_that_a_full_disk_cut_off_takes_no_other_with_it() {
     let dir = tempfile::tempdir().expect("a directory");
     for cut in [1, 40, 140] {
