@@ -362,11 +362,11 @@ fn send(player: &mut Player, game: &mut Game, wish: Wish, tell: &mut dyn FnMut(S
     tell(event_line(Event::Sent(sent, &wish)));
 }
 
-/// The lines of standard input, from a thread that waits for them.
-fn lines() -> Receiver<std::io::Result<String>> {
+/// The lines of standard input, from a thread that waits for them. One that is no text is a wrong line like another.
+fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
     let (lines_in, lines) = crossbeam_channel::bounded(64);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
+        for line in std::io::stdin().lock().split(b'\n') {
             if lines_in.send(line).is_err() {
                 return;
             }

@@ -118,7 +118,7 @@ impl Drop for Dev {
 }
 
 /// Plays a script: the exit code, and what is printed.
-pub(super) fn play_script(address: &str, key: &Path, script: &str) -> (i32, String, String) {
+pub(super) fn play_script(address: &str, key: &Path, script: impl AsRef<[u8]>) -> (i32, String, String) {
     let mut child = program()
         .args(["play", address, "--script", "--key", text(key)])
         .stdin(Stdio::piped())
@@ -126,7 +126,7 @@ pub(super) fn play_script(address: &str, key: &Path, script: &str) -> (i32, Stri
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
+    child.stdin.take().expect("piped").write_all(script.as_ref()).expect("it reads");
     said(&end(child))
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Plays a script: the exit code, and the events.
-pub(super) fn play(address: &str, key: &Path, script: &str) -> (i32, Vec<Value>, String) {
+pub(super) fn play(address: &str, key: &Path, script: impl AsRef<[u8]>) -> (i32, Vec<Value>, String) {
     let (code, out, err) = play_script(address, key, script);
     let events = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     (code, events, err)
@@ -25,7 +25,7 @@ fn the_example_of_the_page_about_playing_ends() {
     let dir = tempfile::tempdir().expect("a directory");
     let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
     let key = dir.path().join("player.pem");
-    let (code, all, err) = play(&dev.address, &key, &example_of_the_page());
+    let (code, all, err) = play(&dev.address, &key, example_of_the_page());
     assert_eq!(code, 0, "{err}");
     // What a person reads in the log before the first line of the script.
     assert!(err.contains("a new key was made: ") && err.contains("this node's key is "), "{err}");
@@ -53,6 +53,18 @@ fn the_example_of_the_page_about_playing_ends() {
     numbers.dedup();
     let receipts = events(&all, "receipt").map(|receipt| receipt["number"].as_u64().expect("a number"));
     assert_eq!((code, receipts.collect::<Vec<u64>>()), (0, numbers), "{all:?}");
+}
+
+#[test]
+fn a_line_that_is_no_text_is_wrong_and_those_after_it_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let script = b"open\nwait receipt\n\xff\xfe 5\nsit 100\nwait receipt\nquit\n";
+    let (code, all, err) = play(&dev.address, &dir.path().join("player.pem"), script);
+    let wrong: Vec<&Value> = events(&all, "error").collect();
+    assert!(matches!(wrong[..], [error] if error["line"] == 3), "{wrong:?}");
+    assert!(code == 2 && err.contains("1 of 6 lines were no commands"), "{code} {err}");
+    assert_eq!(events(&all, "receipt").count(), 2, "{all:?}");
 }
 
 /// Both commands as the README has them: a table has one seat, and simulated players leave some.
