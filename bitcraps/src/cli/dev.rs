@@ -85,6 +85,11 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         introduce(args, &begun)?;
     }
     let first_height = begun.found.as_ref().map_or(0, |found| found.height.0);
+    if let Some(wanted) = args.heights.filter(|wanted| *wanted < first_height) {
+        super::out::remark(format_args!(
+            "bitcraps: the session stands at height {first_height}, above --heights {wanted}: nothing is played"
+        ));
+    }
     let mut status = Status::new(args.output, args.heights, begun.genesis.start_ms, first_height);
     let mut rest = Rest::new(config.window_ms);
     let result = node.run(args.heights, &stop, |totals, machine, now_ms| {

@@ -140,6 +140,17 @@ fn session_of(path: &Path, heights: u64, seed: u64) -> Value {
     serde_json::from_str(&out).expect("JSON")
 }
 
+#[test]
+fn a_session_that_stands_above_the_height_it_is_to_stop_at_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = session(dir.path(), "one", 1);
+    let again = |heights| run(&["dev", "--pace", "max", "--heights", heights, "--data", text(&one)]);
+    let (code, _, err) = again("20");
+    assert!(code == 0 && err.contains("stands at height 30, above --heights 20: nothing is played"), "{code} {err}");
+    let (code, _, err) = again("30");
+    assert!(code == 0 && !err.contains("nothing is played"), "{code} {err}");
+}
+
 /// A session of a few heights.
 fn session(dir: &Path, name: &str, seed: u64) -> PathBuf {
     let path = dir.join(name);
