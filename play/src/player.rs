@@ -9,6 +9,7 @@ use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::IntentKind;
 use engine::{Hash, Height, TableId};
 use net::client::{Command, Event, Lost};
+use net::session::CloseCode;
 use net::wire::AnswerVerdict;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -184,7 +185,12 @@ impl Player {
                     }
                     self.take(*event, game, tell);
                 }
-                Heard::Ended(lost) => return Err(Failure::Unreachable(words_at(&self.at, &lost)).into()),
+                Heard::Ended(lost) => {
+                    let is_other_chain = matches!(lost, Lost::Closed { code: CloseCode::Chain, .. });
+                    let then = if is_other_chain { "; start `play` again for the new game there" } else { "" };
+                    let words = words_at(&self.at, &lost);
+                    return Err(Failure::Unreachable(format!("{words}{then}")).into());
+                }
             }
             match self.events.try_recv() {
                 Ok(next) => heard = next,

@@ -211,6 +211,7 @@ fn what_was_sent_to_a_node_that_does_not_come_back_is_said_to_be_unanswered() {
     assert_eq!((&unanswered["number"], &unanswered["words"]), (&sent["number"], &sent["words"]));
     let (code, _, err) = said(&end(child));
     assert!(code == 7 && err.contains(&format!("{address}: the node keeps another chain")), "{code} {err}");
+    assert!(err.contains("start `play` again for the new game there"), "{err}");
 }
 
 /// As many intents go out as an account has numbers for; the lines after them wait for an answer, and are none of the intents that
