@@ -155,7 +155,11 @@ fn encrypted_pem(
 /// If the file is missing, may be read by others, or holds no key that the passphrase opens.
 pub fn read(path: &Path, ask: impl FnOnce() -> Result<Passphrase, KeyFileError>) -> Result<Seed, KeyFileError> {
     let text = text_of(path)?;
-    let form = |error: pkcs8::Error| KeyFileError::Form { path: path.to_owned(), problem: error.to_string() };
+    let form = |error: pkcs8::Error| {
+        // Of nothing at all the decoder says something about a byte that is not there.
+        let problem = if text.trim().is_empty() { "the file is empty".into() } else { error.to_string() };
+        KeyFileError::Form { path: path.to_owned(), problem }
+    };
     if !text.contains(ENCRYPTED) {
         return SigningKey::from_pkcs8_pem(&text).map(|key| Zeroizing::new(key.to_bytes())).map_err(form);
     }
@@ -306,6 +310,17 @@ mod tests {
         write(&path, PLAIN);
         let seed = read(&path, never).expect("a key");
         assert_eq!(engine::hex(&*seed), "d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842");
+    }
+
+    #[test]
+    fn an_empty_file_is_called_empty() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("k.pem");
+        for (text, is_empty) in [("", true), ("\n", true), ("-----BEGIN", false)] {
+            write(&path, text);
+            let problem = read(&path, never).expect_err("no key").to_string();
+            assert_eq!(problem.ends_with("no Ed25519 key in PKCS#8 PEM (the file is empty)"), is_empty, "{problem}");
+        }
     }
 
     #[test]

@@ -145,13 +145,14 @@ impl PledgeBook {
     /// Reads all lines, one after another: a book of any length can be opened.
     fn read(&mut self) -> io::Result<()> {
         let mut lines = BufReader::new(self.file.try_clone()?);
-        let mut line = String::new();
-        while lines.by_ref().take(BOOK_LINE_BYTES_MAX).read_line(&mut line)? > 0 {
+        let mut line = Vec::new();
+        while lines.by_ref().take(BOOK_LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
             if line.len() as u64 == BOOK_LINE_BYTES_MAX {
                 return Err(io::Error::other("a line is longer than one of a book of pledges can be"));
             }
-            self.read_line(line.trim_end_matches('\n'));
-            if line.ends_with('\n') {
+            // A damaged line is passed over, as any other that means nothing: the secrets in the lines around it are whole.
+            self.read_line(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+            if line.ends_with(b"\n") {
                 self.whole_bytes += line.len() as u64;
             }
             line.clear();
@@ -320,6 +321,15 @@ impl PledgeBook {
         let own = self.end((chain, table), roll)? == *end;
         let first = self.kept.get(&(chain, table))?.first;
         Some((first + OPENINGS).saturating_sub(roll)).filter(|left| own && *left > 0)
+    }
+
+    /// Whether the book has the roll before this one, or pledged for this one first. Without that it does not open this one,
+    /// except for a new pledge. A book that is ahead of the table knows it too: what is shown is old.
+    pub fn knows_before(&self, chain: Hash, table: TableId, roll: u32) -> bool {
+        let of = self.kept.get(&(chain, table));
+        of.is_some_and(|kept| {
+            kept.first >= roll || kept.signed.is_some_and(|signed| signed.roll.saturating_add(1) >= roll)
+        })
     }
 
     /// The opening of a roll whose bets a certified block closed, once that is on disk; not signed yet. The same block may be

@@ -80,6 +80,12 @@ pub enum CommandError {
         /// The bet.
         bet: String,
     },
+    /// More than one of `on`, `off` and `default`.
+    #[error("`on`, `off` and `default` are one setting: for example `{example}`")]
+    Settings {
+        /// What would be right.
+        example: String,
+    },
     /// `pass` alone means two things.
     #[error("`pass 5` bets 5 on the pass line, `pass dice` hands the dice on")]
     Pass,
@@ -269,6 +275,11 @@ fn bet(words: &[&str]) -> Result<Action, CommandError> {
         Some((value, rest)) if rest.len() > 1 && working_of(value).is_some() => (rest, working_of(value)),
         _ => (words, None),
     };
+    if let (Some(_), [of @ .., last]) = (value, words)
+        && working_of(last).is_some()
+    {
+        return Err(CommandError::Settings { example: format!("{} off", of.join(" ")) });
+    }
     let Some((amount, of)) = number_of_chips(words)? else {
         let (bet, number) = target(words, false, "{} 5")?;
         let name = BETS[bet.index()].name;

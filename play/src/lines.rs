@@ -41,6 +41,9 @@ pub enum LineError {
     /// A wait for something else.
     #[error("wait for what? `wait roll` or `wait receipt`")]
     Wait,
+    /// No text.
+    #[error("the line is no text in UTF-8")]
+    Text,
     /// A sleep without a length.
     #[error("sleep how long? `sleep 500` waits 500 ms, at most {SLEEP_MS_MAX}")]
     Sleep,
@@ -50,8 +53,9 @@ pub enum LineError {
 ///
 /// # Errors
 /// One line that says what would be right.
-pub fn parse_line(line: &str) -> Result<Option<ScriptStep>, LineError> {
-    let text = line.split('#').next().unwrap_or_default().trim();
+pub fn parse_line(line: &[u8]) -> Result<Option<ScriptStep>, LineError> {
+    let text = str::from_utf8(line).map_err(|_| LineError::Text)?;
+    let text = text.split('#').next().unwrap_or_default().trim();
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
     match words[..] {
@@ -229,12 +233,13 @@ mod tests {
             ("table 2", Some(ScriptStep::Act(Action::Watch(TableId(2))))),
             ("quit", Some(ScriptStep::Act(Action::Quit))),
         ] {
-            assert_eq!(parse_line(line), Ok(step), "{line}");
+            assert_eq!(parse_line(line.as_bytes()), Ok(step), "{line}");
         }
-        assert_eq!(parse_line("wait"), Err(LineError::Wait));
-        assert_eq!(parse_line("sleep long"), Err(LineError::Sleep));
-        assert_eq!(parse_line("sleep 99999999999"), Err(LineError::Sleep));
-        assert!(matches!(parse_line("feild 5"), Err(LineError::Command(_))));
+        assert_eq!(parse_line(b"wait"), Err(LineError::Wait));
+        assert_eq!(parse_line(b"sleep long"), Err(LineError::Sleep));
+        assert_eq!(parse_line(b"sleep 99999999999"), Err(LineError::Sleep));
+        assert_eq!(parse_line(b"\xff\xfe 5"), Err(LineError::Text));
+        assert!(matches!(parse_line(b"feild 5"), Err(LineError::Command(_))));
     }
 
     #[test]

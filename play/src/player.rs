@@ -9,6 +9,7 @@ use engine::limits::PEER_WATCHES_MAX;
 use engine::message::intent::IntentKind;
 use engine::{Hash, Height, TableId};
 use net::client::{Command, Event, Lost};
+use net::session::CloseCode;
 use net::wire::AnswerVerdict;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -81,6 +82,13 @@ enum Heard {
 
 /// Something a program that reads lines is told.
 type Tell<'a> = &'a mut dyn FnMut(String);
+
+/// Tells the watched table as it is known.
+fn tell_table(game: &Game, tell: Tell<'_>) {
+    let Some(view) = &game.table else { return };
+    let (may_roll_ms, own) = (game.may_roll_ms(&view.row), game.own_seat());
+    tell(event_line(lines::Event::Table(game.watched, &view.row, may_roll_ms, own)));
+}
 
 impl Player {
     fn tell(&self, command: Command) {
@@ -177,7 +185,12 @@ impl Player {
                     }
                     self.take(*event, game, tell);
                 }
-                Heard::Ended(lost) => return Err(Failure::Unreachable(words_at(&self.at, &lost)).into()),
+                Heard::Ended(lost) => {
+                    let is_other_chain = matches!(lost, Lost::Closed { code: CloseCode::Chain, .. });
+                    let then = if is_other_chain { "; start `play` again for the new game there" } else { "" };
+                    let words = words_at(&self.at, &lost);
+                    return Err(Failure::Unreachable(format!("{words}{then}")).into());
+                }
             }
             match self.events.try_recv() {
                 Ok(next) => heard = next,
@@ -224,10 +237,16 @@ impl Player {
             },
             Event::Account(row) => {
                 game.settled(row.height);
+                let id = |game: &Game| game.account.map(|(id, _)| id);
+                let before = id(game);
                 game.set_account(row.account);
                 self.watch_seats(game);
                 if let Some((id, account)) = &row.account {
                     tell(event_line(lines::Event::Account(*id, account)));
+                }
+                // Which seat is the player's is known only with the account: what was told of the table before said none.
+                if id(game) != before {
+                    tell_table(game, tell);
                 }
             }
             Event::Table { update, whole } => self.table(*update, whole, game, tell),
@@ -307,8 +326,7 @@ impl Player {
             }
             game.rolled(roll, update.resolutions);
         }
-        let own = game.own_seat();
-        tell(event_line(lines::Event::Table(update.id, &update.table, game.may_roll_ms(&update.table), own)));
+        tell_table(game, tell);
     }
 
     /// What a table shows of both halves of its dice.
@@ -350,6 +368,10 @@ impl Player {
 
     /// Opens what waits to be opened, and pledges what is to be pledged at the watched table.
     fn bring_half(&mut self, game: &mut Game, tell: Tell<'_>) {
+        if self.pledging.as_mut().is_some_and(Pledging::try_book) {
+            self.find_waiting(&game.setup().genesis);
+            self.watch_seats(game);
+        }
         let (now_ms, here, account) = (self.now_ms(), game.watched, game.account.map(|(id, _)| id));
         let Some(pledging) = &mut self.pledging else { return };
         for step in pledging.steps(account, here, &self.keys.account, now_ms) {

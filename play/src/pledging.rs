@@ -2,7 +2,7 @@
 //! a block that a quorum of validators certified. It opens at every table where the player sits, whatever else is looked at.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use engine::component::{Pledge, Seat, Table};
@@ -70,8 +70,12 @@ impl Shown {
 /// The player's half of the dice.
 pub(super) struct Pledging {
     book: Result<PledgeBook, String>,
-    /// Where the book lies, for people.
-    path: String,
+    /// When the book was tried to be opened last.
+    tried: Instant,
+    /// Where the book lies.
+    path: PathBuf,
+    /// The public key whose book it is.
+    key: [u8; 32],
     chain: Hash,
     validators: Validators,
     tables: BTreeMap<TableId, Shown>,
@@ -82,7 +86,19 @@ impl Pledging {
     pub(super) fn new(key_path: &Path, key: [u8; 32], chain: Hash, validators: Validators) -> Self {
         let path = beside(key_path);
         let book = PledgeBook::open(&path, key).map_err(|error| error.to_string());
-        Self { book, path: path.display().to_string(), chain, validators, tables: BTreeMap::new(), has_begun: false }
+        let (tried, tables) = (Instant::now(), BTreeMap::new());
+        Self { book, tried, path, key, chain, validators, tables, has_begun: false }
+    }
+
+    /// Opens the book again that could not be had before: the program that held it may have ended, and a roll that waits is lost
+    /// if nobody opens it. Says whether it is had now.
+    pub(super) fn try_book(&mut self) -> bool {
+        if self.book.is_ok() || self.tried.elapsed() < AGAIN {
+            return false;
+        }
+        self.tried = Instant::now();
+        self.book = PledgeBook::open(&self.path, self.key).map_err(|error| error.to_string());
+        self.book.is_ok()
     }
 
     /// The tables at which this key pledged before: a roll may wait there. The last one first.
@@ -173,7 +189,8 @@ impl Pledging {
     }
 }
 
-fn first_words(path: &str) -> String {
+fn first_words(path: &Path) -> String {
+    let path = path.display();
     format!(
         "half of this table's dice is yours: a secret in {path}. If it is lost while a roll waits, the bets on the table are \
          lost, and nothing else; this program opens each roll at once, so leave it running until the dice fall"
@@ -183,7 +200,7 @@ fn first_words(path: &str) -> String {
 /// The book, and what its openings are held against.
 struct Half<'a> {
     book: &'a mut Result<PledgeBook, String>,
-    path: &'a str,
+    path: &'a Path,
     chain: Hash,
     validators: &'a Validators,
 }
@@ -204,11 +221,13 @@ impl Half<'_> {
         if opens { self.open(table, roll, shown).map(Some) } else { self.pledge(table, roll, shown, now_ms) }
     }
 
-    /// A pledge, if nothing of the player's own is pledged, or no opening is left of it.
+    /// A pledge, if nothing of the player's own is pledged, or what is pledged would not be opened.
     fn pledge(&mut self, table: TableId, roll: u32, shown: &Shown, now_ms: u64) -> Result<Option<PledgeRow>, String> {
         let stands = &shown.pledge;
         let book = self.book.as_mut().map_err(|problem| format!("nothing is pledged here: {problem}"))?;
-        if book.openings_left(self.chain, table, roll, &stands.end).is_some() {
+        // A book that was restored could not open the coming roll with what is pledged already, and loses its bets.
+        let opens = book.openings_left(self.chain, table, roll, &stands.end).is_some();
+        if opens && book.knows_before(self.chain, table, roll) {
             return Ok(None);
         }
         // The same pledge again, while nobody shows it: a new secret for each try would fill the book.
@@ -218,7 +237,7 @@ impl Half<'_> {
         }
         let number = now_ms.max(stands.number.saturating_add(1));
         let row = book.pledge(self.chain, table, roll, number);
-        row.map(Some).map_err(|error| format!("nothing is pledged: {}: {error}", self.path))
+        row.map(Some).map_err(|error| format!("nothing is pledged: {}: {error}", self.path.display()))
     }
 
     /// The opening of the roll that waits, for a block that is shown to be decided.
@@ -239,7 +258,8 @@ impl Half<'_> {
         match opening.map_err(|error| unsure(&error.to_string()))? {
             Ok(row) => Ok(row),
             Err(Unopened::OtherBlock) => {
-                Err(unsure(&format!("{}. The certificate of the first is in {}", Unopened::OtherBlock, self.path)))
+                let path = self.path.display();
+                Err(unsure(&format!("{}. The certificate of the first is in {path}", Unopened::OtherBlock)))
             }
             Err(why) => Err(unsure(&why.to_string())),
         }

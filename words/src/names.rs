@@ -130,14 +130,15 @@ pub fn find(words: &[&str]) -> Result<BetId, NameError> {
     if let Some(bet) = exact(&key) {
         return Ok(bet);
     }
-    let begun: Vec<_> = if key.ends_with(|c: char| c.is_ascii_digit()) {
-        Vec::new()
-    } else {
-        BETS.iter().filter(|bet| squash(bet.name).starts_with(&key)).collect()
-    };
+    // A number that there is not is one of several; which of their names it is nearest to by its letters says nothing.
+    let letters = key.trim_end_matches(|c: char| c.is_ascii_digit());
+    let is_number = |rest: &str| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit());
+    let is_begun = |rest: &str| letters == key || is_number(rest);
+    let begun: Vec<_> =
+        BETS.iter().filter(|bet| squash(bet.name).strip_prefix(letters).is_some_and(is_begun)).collect();
     match begun[..] {
-        [bet] => Ok(bet.id),
-        [] => {
+        [bet] if letters == key => Ok(bet.id),
+        [] | [_] => {
             let near = nearest(&key, BETS.iter().map(|bet| bet.name));
             Err(NameError::Unknown { word: word(), near })
         }
@@ -201,7 +202,12 @@ mod tests {
         assert_eq!(named("horn 12"), Ok("horn_high_12"));
         assert_eq!(named("horn"), Ok("horn"));
         assert_eq!(named("C&E"), Ok("c_and_e"));
-        assert!(matches!(named("place 1"), Err(NameError::Unknown { .. })));
+        assert_eq!(
+            named("place 1").expect_err("no such number").to_string(),
+            "`place 1` could be place_4, place_5, place_6, place_8, place_9, place_10"
+        );
+        assert!(matches!(named("yo 12"), Err(NameError::Unknown { near: Some("yo_11"), .. })));
+        assert!(matches!(named("12"), Err(NameError::Unknown { .. })));
         assert_eq!(named("feild").expect_err("a slip").to_string(), "there is no bet `feild`; did you mean `field`?");
         assert_eq!(named("fi").expect_err("two bets").to_string(), "`fi` could be field, fire");
         assert_eq!(

@@ -85,6 +85,11 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         introduce(args, &begun)?;
     }
     let first_height = begun.found.as_ref().map_or(0, |found| found.height.0);
+    if let Some(wanted) = args.heights.filter(|wanted| *wanted < first_height) {
+        super::out::remark(format_args!(
+            "bitcraps: the session stands at height {first_height}, above --heights {wanted}: nothing is played"
+        ));
+    }
     let mut status = Status::new(args.output, args.heights, begun.genesis.start_ms, first_height);
     let mut rest = Rest::new(config.window_ms);
     let result = node.run(args.heights, &stop, |totals, machine, now_ms| {
@@ -219,6 +224,18 @@ fn as_json(totals: &Totals, begun: &Begun) -> serde_json::Value {
     })
 }
 
+/// What became of intents. Where simulated players are not `alone`, what others sent is among the answers, and nobody counted it.
+fn intents(totals: &Totals, alone: bool) -> String {
+    let (applied, refused) = (totals.counts.applied, totals.counts.refused + totals.turned_away);
+    let open = totals.sent.saturating_sub(applied + refused);
+    let [sent, applied, refused] = [totals.sent, applied, refused].map(thousands);
+    match open {
+        _ if !alone => format!("{applied} applied, {refused} refused; simulated players sent {sent}"),
+        0 => format!("{sent} sent, {applied} applied, {refused} refused"),
+        open => format!("{sent} sent, {applied} applied, {refused} refused, {} had no answer yet", thousands(open)),
+    }
+}
+
 fn summary(totals: &Totals, begun: &Begun, played_s: u64) -> std::io::Result<()> {
     let counts = &totals.counts;
     say!("Stopped at height {} after {} s of play.", thousands(totals.height.0), thousands(played_s));
@@ -229,18 +246,9 @@ fn summary(totals: &Totals, begun: &Begun, played_s: u64) -> std::io::Result<()>
         thousands(counts.bets_resolved)
     );
     say!("  chips         {} lost by players, {} paid to them", thousands(counts.lost), thousands(counts.paid));
-    let refused = counts.refused + totals.turned_away;
-    // Where people play, what they sent is among the answers, and nobody counted it.
-    let unanswered = match totals.sent.saturating_sub(counts.applied + refused) {
-        0 => String::new(),
-        open => format!(", {} had no answer yet", thousands(open)),
-    };
-    say!(
-        "  intents       {} sent, {} applied, {} refused{unanswered}",
-        thousands(totals.sent),
-        thousands(counts.applied),
-        thousands(refused)
-    );
+    // Pledges that no block took are among the refused too, and nobody counts how many are sent.
+    let alone = begun.listens.is_none() && !begun.genesis.has_pledged();
+    say!("  intents       {}", intents(totals, alone));
     let mut refusals: Vec<(&str, u64)> = totals.refusals.iter().map(|(code, count)| (*code, *count)).collect();
     refusals.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let most: Vec<String> =
@@ -261,4 +269,23 @@ fn summary(totals: &Totals, begun: &Begun, played_s: u64) -> std::io::Result<()>
         (format!("{} --data {dir}", begun.again), "go on where it ended"),
         ("odds".into(), "what every bet is worth, exactly"),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use systems::Counts;
+
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_held_against_the_answers_only_where_nobody_else_played() {
+        let counts = Counts { applied: 1_431, refused: 850, ..Counts::default() };
+        let totals = |sent| Totals { sent, turned_away: 36, counts, ..Totals::default() };
+        assert_eq!(intents(&totals(2_317), true), "2,317 sent, 1,431 applied, 886 refused");
+        assert_eq!(intents(&totals(2_320), true), "2,320 sent, 1,431 applied, 886 refused, 3 had no answer yet");
+        for sent in ["0", "2,292", "2,320"] {
+            let said = intents(&totals(sent.replace(',', "").parse().expect("a number")), false);
+            assert_eq!(said, format!("1,431 applied, 886 refused; simulated players sent {sent}"));
+        }
+    }
 }

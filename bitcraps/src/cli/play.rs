@@ -179,12 +179,9 @@ fn parse_node(text: &str) -> Result<NodeAt, Failure> {
     Ok(NodeAt { address: address.to_owned(), key })
 }
 
-/// Opens an account for whoever has none, where that is free.
-fn open_account(player: &mut Player, game: &mut Game) {
-    let free = matches!(game.setup().genesis.opening, Opening::Free { .. });
-    if game.account.is_none() && free {
-        player.send(Wish::new(IntentKind::Open), game);
-    }
+/// Whether an account is to be opened for the player: there is none, and it is free.
+fn is_to_open(game: &Game) -> bool {
+    game.account.is_none() && matches!(game.setup().genesis.opening, Opening::Free { .. })
 }
 
 /// Tables that are passed by at the beginning because every seat of theirs is taken, at most.
@@ -206,7 +203,6 @@ fn first_look(player: &mut Player, game: &mut Game, seeks: bool, tell: &mut dyn 
         let here = game.watched;
         game.say(Severity::Info, format!("every seat of table {first} is taken: this is table {here}"));
     }
-    open_account(player, game);
     Ok(())
 }
 
@@ -221,6 +217,9 @@ fn hear_table(player: &mut Player, game: &mut Game, tell: &mut dyn FnMut(String)
 
 fn screen(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> anyhow::Result<()> {
     first_look(player, game, seeks, &mut |_| {})?;
+    if is_to_open(game) {
+        player.send(Wish::new(IntentKind::Open), game);
+    }
     // What every bet is worth takes a second to compute, which the screen does not wait for.
     let (odds, rules) = (Arc::clone(&game.odds), game.rules());
     std::thread::spawn(move || odds.fill(rules));
@@ -300,6 +299,7 @@ fn play_script(
     tell: &mut dyn FnMut(String),
 ) -> anyhow::Result<(u64, u64)> {
     first_look(player, game, seeks, tell)?;
+    let mut opens = is_to_open(game);
     let stop = stop_signals()?;
     let lines = lines();
     let mut waiting: Option<Waiting> = None;
@@ -321,7 +321,7 @@ fn play_script(
             continue;
         }
         if let Some(Waiting::Room(wish)) = waiting.take() {
-            send(player, game, wish, tell);
+            send(player, game, wish, &mut opens, tell);
         }
         match lines.try_recv() {
             Err(TryRecvError::Empty) => {}
@@ -342,7 +342,9 @@ fn play_script(
                             refuse(&problem);
                         }
                     }
-                    Ok(Some(ScriptStep::Act(Action::Wish(wish)))) if game.may_send() => send(player, game, wish, tell),
+                    Ok(Some(ScriptStep::Act(Action::Wish(wish)))) if game.may_send() => {
+                        send(player, game, wish, &mut opens, tell);
+                    }
                     Ok(Some(ScriptStep::Act(Action::Wish(wish)))) => waiting = Some(Waiting::Room(wish)),
                     Ok(Some(ScriptStep::WaitRoll)) => waiting = Some(Waiting::Roll(rolled)),
                     Ok(Some(ScriptStep::WaitReceipt)) => waiting = Some(Waiting::Receipt),
@@ -357,16 +359,21 @@ fn play_script(
     Ok((wrong, number))
 }
 
-fn send(player: &mut Player, game: &mut Game, wish: Wish, tell: &mut dyn FnMut(String)) {
-    let sent = player.send(wish, game);
-    tell(event_line(Event::Sent(sent, &wish)));
+/// Sends what a line wishes. Where it is the first and there is no account yet, one is opened before: whoever only looks takes
+/// none from those who play.
+fn send(player: &mut Player, game: &mut Game, wish: Wish, opens: &mut bool, tell: &mut dyn FnMut(String)) {
+    let open = std::mem::take(opens) && wish.kind != IntentKind::Open && game.account.is_none();
+    for wish in open.then_some(Wish::new(IntentKind::Open)).into_iter().chain([wish]) {
+        let sent = player.send(wish, game);
+        tell(event_line(Event::Sent(sent, &wish)));
+    }
 }
 
-/// The lines of standard input, from a thread that waits for them.
-fn lines() -> Receiver<std::io::Result<String>> {
+/// The lines of standard input, from a thread that waits for them. One that is no text is a wrong line like another.
+fn lines() -> Receiver<std::io::Result<Vec<u8>>> {
     let (lines_in, lines) = crossbeam_channel::bounded(64);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
+        for line in std::io::stdin().lock().split(b'\n') {
             if lines_in.send(line).is_err() {
                 return;
             }

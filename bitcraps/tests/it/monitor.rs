@@ -325,6 +325,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     // where there is one, and the first player's account makes one.
     let mut player =
         super::newcomer::silent_player(ready["listen"].as_str().expect("an address"), &dir.path().join("player.pem"));
+    player.stdin.as_mut().expect("piped").write_all(b"open\n").expect("it reads");
     let settled = || {
         let metrics = String::from_utf8_lossy(&super::secrets::ask(monitor, "/metrics")).into_owned();
         if metrics.contains("\nbitcraps_height_settled 0\n") { "none" } else { "settled" }.to_owned()

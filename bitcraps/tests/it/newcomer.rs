@@ -118,7 +118,7 @@ impl Drop for Dev {
 }
 
 /// Plays a script: the exit code, and what is printed.
-pub(super) fn play_script(address: &str, key: &Path, script: &str) -> (i32, String, String) {
+pub(super) fn play_script(address: &str, key: &Path, script: impl AsRef<[u8]>) -> (i32, String, String) {
     let mut child = program()
         .args(["play", address, "--script", "--key", text(key)])
         .stdin(Stdio::piped())
@@ -126,7 +126,7 @@ pub(super) fn play_script(address: &str, key: &Path, script: &str) -> (i32, Stri
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
+    child.stdin.take().expect("piped").write_all(script.as_ref()).expect("it reads");
     said(&end(child))
 }
 
@@ -138,6 +138,17 @@ fn session_of(path: &Path, heights: u64, seed: u64) -> Value {
         run(&[&["dev", "--pace", "max", "--output", "json", "--data", text(path)][..], &size].concat());
     assert_eq!(code, 0, "{err}");
     serde_json::from_str(&out).expect("JSON")
+}
+
+#[test]
+fn a_session_that_stands_above_the_height_it_is_to_stop_at_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = session(dir.path(), "one", 1);
+    let again = |heights| run(&["dev", "--pace", "max", "--heights", heights, "--data", text(&one)]);
+    let (code, _, err) = again("20");
+    assert!(code == 0 && err.contains("stands at height 30, above --heights 20: nothing is played"), "{code} {err}");
+    let (code, _, err) = again("30");
+    assert!(code == 0 && !err.contains("nothing is played"), "{code} {err}");
 }
 
 /// A session of a few heights.

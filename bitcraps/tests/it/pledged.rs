@@ -241,6 +241,11 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
     let third = Player::start(dir.path(), &address, "sleep 60000\n");
     third.until("table", |table| table["roll_number"] == 2);
     third.kill();
+    // A program that was started again knows from what it is told that it sits, and need not ask for anything.
+    let looking = Player::start(dir.path(), &address, "sleep 60000\n");
+    let table = looking.until("table", |table| !table["own"].is_null());
+    assert!(table["own"]["rail"].as_u64() > Some(0), "{table}");
+    looking.kill();
     let fourth = Player::start(dir.path(), &address, ROLL);
     let halves = fourth.until("halves", |halves| halves["number"] == 3);
     assert_eq!(halves["openings_left"], 4_093, "one pledge for all of it");
@@ -256,7 +261,7 @@ fn a_player_goes_on_with_the_same_pledge_after_client_and_node_were_killed() {
 
 /// A script that was not told would call rolls, and lose its bets one after another.
 #[test]
-fn a_script_whose_book_of_pledges_is_held_hears_that_its_roll_will_not_be_opened() {
+fn a_script_whose_book_of_pledges_is_held_hears_so_and_opens_its_roll_once_it_is_free() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     let session = path.to_str().expect("a temporary path is text");
@@ -279,8 +284,11 @@ fn a_script_whose_book_of_pledges_is_held_hears_that_its_roll_will_not_be_opened
     warned("nothing is pledged here");
     let warning = warned("roll 0:1 is not opened, and its bets will be lost");
     assert!(warning["message"].as_str().is_some_and(|text| text.contains("is held by another program")), "{warning}");
-    second.kill();
+    // Nobody holds the book any more, and the roll waits still.
     drop(held);
+    let halves = second.until("halves", |_| true);
+    assert_eq!((&halves["table"], &halves["number"]), (&0.into(), &1.into()));
+    second.kill();
     running.kill().expect("it can be killed");
     running.wait().expect("it ends");
 }

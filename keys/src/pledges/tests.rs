@@ -74,6 +74,10 @@ fn a_book_that_was_restored_opens_nothing_that_it_does_not_know_the_past_of() {
     end = roll(&mut book, 7, &end, 7).expect("opened").value;
     let mut restored = open(&copy);
     assert_eq!(roll(&mut restored, 8, &end, 8), Err(Unopened::Unsure));
+    let knows = |book: &PledgeBook, roll| book.knows_before(CHAIN, TABLE, roll);
+    assert_eq!([5, 6, 7, 8].map(|number| knows(&restored, number)), [true, true, false, false]);
+    assert!(knows(&book, 8) && !knows(&book, 9));
+    assert!(knows(&book, 6), "a table that is shown as it was before");
     let anew = restored.pledge(CHAIN, TABLE, 9, 200).expect("pledged");
     assert!(roll(&mut restored, 9, &anew.value, 9).is_ok(), "what it pledged itself it opens");
 }
@@ -95,6 +99,24 @@ fn a_line_that_was_cut_off_is_passed_over_and_takes_no_other_with_it() {
         drop(book);
         assert_eq!(roll(&mut open(&path), 5, &end, 8), Err(Unopened::OtherBlock), "cut {cut}");
     }
+}
+
+#[test]
+fn a_line_that_is_no_text_is_passed_over_and_takes_no_other_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    for number in 5..8u32 {
+        let ends = book.end((CHAIN, TABLE), number).expect("its own");
+        assert!(roll(&mut book, number, &ends, 9).is_ok(), "roll {number}");
+        let damage: &[u8] = if number == 6 { b"\xff\xfe" } else { b"\xff\xfe 5\n" };
+        book.file.write_all(damage).expect("written");
+        drop(book);
+        book = open(&path);
+        assert_eq!(roll(&mut book, number, &ends, 8), Err(Unopened::OtherBlock), "roll {number}");
+    }
+    assert_eq!(book.end((CHAIN, TABLE), 5), Some(end), "the secret is kept");
 }
 
 #[test]

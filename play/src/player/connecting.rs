@@ -127,17 +127,22 @@ impl Player {
         })
     }
 
-    /// Brings the player's half of the dice, on a chain that has such tables. The book of pledges names tables at which a roll may
-    /// wait for its opening: they are watched too, once the account's seats are known.
+    /// Brings the player's half of the dice, on a chain that has such tables.
     fn bring_pledges(&mut self, genesis: &Genesis) -> anyhow::Result<()> {
         let validators = Validators::of_genesis(genesis).context("the node's genesis")?;
-        let pledging = Pledging::new(&self.keys.path, self.keys.public(), self.chain, validators);
-        let wanted = self.wanted;
-        self.later = pledging.tables();
-        self.later.retain(|of| *of != wanted && of.0 < genesis.tables && genesis.is_pledged(of.0));
-        self.later.reverse();
-        self.pledging = Some(pledging);
+        self.pledging = Some(Pledging::new(&self.keys.path, self.keys.public(), self.chain, validators));
+        self.find_waiting(genesis);
         Ok(())
+    }
+
+    /// The book of pledges names tables at which a roll may wait for its opening: they are watched too, once the account's seats
+    /// are known.
+    pub(super) fn find_waiting(&mut self, genesis: &Genesis) {
+        let Some(pledging) = &self.pledging else { return };
+        let is_new = |of: &TableId| *of != self.wanted && !self.also.contains(of);
+        self.later = pledging.tables();
+        self.later.retain(|of| is_new(of) && of.0 < genesis.tables && genesis.is_pledged(of.0));
+        self.later.reverse();
     }
 
     /// The first connection and the genesis.

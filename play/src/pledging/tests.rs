@@ -167,3 +167,43 @@ fn a_lost_secret_opens_nothing_says_what_it_costs_and_is_followed_by_a_new_pledg
     let closing = stage.closing(30, 3);
     assert!(sent(&stage.show(HERE, 1, waits(&anew, &closing), Some(closing))).is_some());
 }
+
+#[test]
+fn a_book_that_another_program_held_is_taken_up_when_that_one_has_ended() {
+    let mut stage = Stage::new();
+    let (pledge, closing) = (stage.pledged(THERE, 0), stage.closing(20, 1));
+    let second = pledging(stage.dir.path(), &stage.keys, &stage.key);
+    let first = std::mem::replace(&mut stage.pledging, second);
+    assert!(stage.pledging.tables().is_empty());
+    let steps = stage.show(THERE, 0, waits(&pledge, &closing), Some(closing.clone()));
+    assert!(sent(&steps).is_none() && said(&steps).contains("is held by another program"), "{}", said(&steps));
+    std::thread::sleep(AGAIN);
+    assert!(!stage.pledging.try_book(), "it is held still");
+    drop(first);
+    std::thread::sleep(AGAIN);
+    assert!(stage.pledging.try_book());
+    assert!(!stage.pledging.try_book(), "once");
+    assert_eq!(stage.pledging.tables(), [THERE]);
+    let opening = sent(&stage.show(THERE, 0, waits(&pledge, &closing), Some(closing))).expect("an opening");
+    assert!(opening.is_opening() && opening.roll == 1);
+}
+
+#[test]
+fn a_book_that_was_restored_pledges_anew_before_a_roll_that_it_could_not_open() {
+    let mut stage = Stage::new();
+    let path = beside(&stage.dir.path().join("player.pem"));
+    let (pledge, closing) = (stage.pledged(HERE, 0), stage.closing(20, 1));
+    let copy = std::fs::read(&path).expect("a book");
+    let opening = sent(&stage.show(HERE, 0, waits(&pledge, &closing), Some(closing))).expect("an opening");
+    let stands = Pledge { end: opening.value, number: pledge.number, ..Pledge::zeroed() };
+    assert_eq!(sent(&stage.show(HERE, 1, stands, None)), None, "its own pledge stands");
+    std::fs::write(&path, copy).expect("restored");
+    stage.restart();
+    let anew = sent(&stage.show(HERE, 1, stands, None)).expect("a pledge");
+    assert_eq!((anew.is_opening(), anew.roll), (false, 2));
+    assert!(anew.number > pledge.number && anew.value != stands.end);
+    assert!(sent(&stage.show(HERE, 1, stands, None)).is_none_or(|row| row == anew), "it is on its way");
+    let closing = stage.closing(30, 3);
+    let opened = sent(&stage.show(HERE, 1, waits(&anew, &closing), Some(closing))).expect("an opening");
+    assert!(opened.is_opening() && opened.roll == 2);
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Plays a script: the exit code, and the events.
-pub(super) fn play(address: &str, key: &Path, script: &str) -> (i32, Vec<Value>, String) {
+pub(super) fn play(address: &str, key: &Path, script: impl AsRef<[u8]>) -> (i32, Vec<Value>, String) {
     let (code, out, err) = play_script(address, key, script);
     let events = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     (code, events, err)
@@ -25,7 +25,7 @@ fn the_example_of_the_page_about_playing_ends() {
     let dir = tempfile::tempdir().expect("a directory");
     let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
     let key = dir.path().join("player.pem");
-    let (code, all, err) = play(&dev.address, &key, &example_of_the_page());
+    let (code, all, err) = play(&dev.address, &key, example_of_the_page());
     assert_eq!(code, 0, "{err}");
     // What a person reads in the log before the first line of the script.
     assert!(err.contains("a new key was made: ") && err.contains("this node's key is "), "{err}");
@@ -47,12 +47,43 @@ fn the_example_of_the_page_about_playing_ends() {
     assert_eq!(events(&all, "receipt").count(), numbers.len());
     // A key that is new, and a script that does not wait.
     let (code, all, _) = play(&dev.address, &dir.path().join("other.pem"), "open\nopen\nsit 100\nwait receipt\nquit\n");
-    let mut numbers: Vec<u64> = events(&all, "sent").map(|sent| sent["number"].as_u64().expect("a number")).collect();
-    // The account was asked for before the first line; where it was there by then, the lines have other numbers.
-    numbers.insert(0, 1);
-    numbers.dedup();
-    let receipts = events(&all, "receipt").map(|receipt| receipt["number"].as_u64().expect("a number"));
-    assert_eq!((code, receipts.collect::<Vec<u64>>()), (0, numbers), "{all:?}");
+    let mut sent = numbers_of(&all, "sent");
+    sent.dedup();
+    assert_eq!((code, numbers_of(&all, "receipt")), (0, sent), "{all:?}");
+}
+
+fn numbers_of(all: &[Value], kind: &str) -> Vec<u64> {
+    events(all, kind).map(|event| event["number"].as_u64().expect("a number")).collect()
+}
+
+#[test]
+fn a_script_that_only_looks_opens_no_account_and_what_opens_one_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let key = dir.path().join("player.pem");
+    let (code, all, err) = play(&dev.address, &key, "wait receipt\ntable 1\nsleep 500\nquit\n");
+    let told = ["sent", "receipt", "unanswered", "account"].map(|kind| events(&all, kind).count());
+    assert_eq!((code, told), (0, [0; 4]), "{err} {all:?}");
+    let (code, all, err) = play(&dev.address, &key, "sit 1000\nwait receipt\nquit\n");
+    assert_eq!(
+        (code, numbers_of(&all, "sent"), numbers_of(&all, "receipt")),
+        (0, vec![1, 2], vec![1, 2]),
+        "{err} {all:?}"
+    );
+    assert_eq!(events(&all, "sent").next().expect("the first")["words"], "open an account");
+    assert!(events(&all, "receipt").all(|receipt| receipt["result"] == "applied"), "{all:?}");
+}
+
+#[test]
+fn a_line_that_is_no_text_is_wrong_and_those_after_it_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dev = Dev::start(&dir.path().join("s"), "127.0.0.1:0", &[]);
+    let script = b"open\nwait receipt\n\xff\xfe 5\nsit 100\nwait receipt\nquit\n";
+    let (code, all, err) = play(&dev.address, &dir.path().join("player.pem"), script);
+    let wrong: Vec<&Value> = events(&all, "error").collect();
+    assert!(matches!(wrong[..], [error] if error["line"] == 3), "{wrong:?}");
+    assert!(code == 2 && err.contains("1 of 6 lines were no commands"), "{code} {err}");
+    assert_eq!(events(&all, "receipt").count(), 2, "{all:?}");
 }
 
 /// Both commands as the README has them: a table has one seat, and simulated players leave some.
@@ -102,10 +133,10 @@ fn another_chain_at_the_same_address_is_another_game() {
     let key = dir.path().join("player.pem");
     let dev = Dev::start(&dir.path().join("a"), "127.0.0.1:0", &["--seed", "1"]);
     let address = dev.address.clone();
-    assert_eq!(play(&address, &key, "wait receipt\nquit\n").0, 0);
+    assert_eq!(play(&address, &key, "open\nwait receipt\nquit\n").0, 0);
     drop(dev);
     let dev = Dev::start(&dir.path().join("b"), &address, &["--seed", "2"]);
-    let (code, all, err) = play(&address, &key, "wait receipt\nquit\n");
+    let (code, all, err) = play(&address, &key, "open\nwait receipt\nquit\n");
     assert_eq!(code, 0, "{err}");
     let opened: Vec<&Value> = events(&all, "receipt").collect();
     assert!(matches!(opened[..], [receipt] if receipt["result"] == "applied"), "an account of its own: {opened:?}");
@@ -133,7 +164,7 @@ fn a_node_that_falls_silent_is_said_to_be_lost() {
         .spawn()
         .expect("the program runs");
     let lines = Lines::of(child.stdout.take().expect("piped"));
-    lines.until(r#""event":"account""#);
+    lines.until(r#""event":"table""#);
     signal(&dev.child, "-STOP");
     let lost = lines.until(r#""state":"down""#);
     signal(&dev.child, "-CONT");
@@ -169,6 +200,7 @@ fn what_was_sent_to_a_node_that_does_not_come_back_is_said_to_be_unanswered() {
         .expect("the program runs");
     let mut script = child.stdin.take().expect("piped");
     let lines = Lines::of(child.stdout.take().expect("piped"));
+    writeln!(script, "open").expect("it reads");
     lines.until(r#""event":"account""#);
     dev.child.kill().expect("it runs");
     dev.child.wait().expect("it ends");
@@ -179,6 +211,7 @@ fn what_was_sent_to_a_node_that_does_not_come_back_is_said_to_be_unanswered() {
     assert_eq!((&unanswered["number"], &unanswered["words"]), (&sent["number"], &sent["words"]));
     let (code, _, err) = said(&end(child));
     assert!(code == 7 && err.contains(&format!("{address}: the node keeps another chain")), "{code} {err}");
+    assert!(err.contains("start `play` again for the new game there"), "{err}");
 }
 
 /// As many intents go out as an account has numbers for; the lines after them wait for an answer, and are none of the intents that
@@ -196,6 +229,7 @@ fn a_script_that_gets_no_answer_sends_no_more_than_it_keeps_in_mind() {
     let mut script = child.stdin.take().expect("piped");
     let lines = Lines::of(child.stdout.take().expect("piped"));
     // The account is open: nothing else is without an answer.
+    writeln!(script, "open").expect("it reads");
     lines.until(r#""event":"receipt""#);
     signal(&dev.child, "-STOP");
     script.write_all("bet field 1\n".repeat(70).as_bytes()).expect("it reads");
