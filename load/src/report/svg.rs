@@ -8,6 +8,7 @@ use std::fmt::Write;
 pub use scale::Scale;
 
 use super::text::escape;
+use scale::ROWS;
 
 /// One axis: what it counts, and how.
 pub struct Axis {
@@ -72,8 +73,6 @@ pub const NARROW: Size = Size { class: "narrow", width: 360.0, tall: 300.0, colu
 
 /// What a drawing is taller whose lines climb, so that its lowest gridlines stay apart.
 const CLIMB: f64 = 90.0;
-/// Gridlines of the axis up.
-const ROWS: usize = 7;
 /// The size of letters, and about how wide one is.
 const LETTER: f64 = 12.0;
 const LETTER_WIDE: f64 = 7.8;
