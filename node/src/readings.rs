@@ -8,6 +8,7 @@
 //! the next: each word is whole, and all of them only grow or say how it is now.
 
 mod arrivals;
+mod laps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -23,6 +24,7 @@ use engine::pool::ArenaUse;
 use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
+pub(crate) use self::laps::{Lap, Laps};
 use crate::totals::Totals;
 
 /// Upper ends of a histogram's buckets, in microseconds; one more bucket takes what is above.
@@ -259,19 +261,6 @@ impl Readings {
     }
 }
 
-/// The moments of one tick.
-pub(crate) struct TickMoments {
-    pub began: Instant,
-    /// How long it waited for the disk, which is no work.
-    pub waited: Duration,
-    pub exchanged: Instant,
-    pub answered: Instant,
-    /// When it had settled, if it did.
-    pub settled: Option<Instant>,
-    /// When it began to hand over to the disk, had done so, had sent, and had given a snapshot its share.
-    pub after: [Instant; 4],
-}
-
 /// A group that the disk has not synced.
 #[derive(Clone, Copy, Default)]
 struct Handed {
@@ -430,22 +419,21 @@ impl Recorder {
         self.rest_ns[place] %= 1_000;
     }
 
-    /// A tick has ended that may take so long.
-    pub fn end(&mut self, moments: &TickMoments, may_take: Duration) {
-        let now = Instant::now();
-        let took = (now - moments.began).saturating_sub(moments.waited);
+    /// A tick has ended. It is late if it worked for longer than `may_take`; `waited` is how long it stood still for the disk,
+    /// which is no work.
+    pub fn end(&mut self, laps: &Laps, settled: bool, waited: Duration, may_take: Duration) {
+        let worked = laps.began().elapsed().saturating_sub(waited);
         self.own.ticks += 1;
-        self.own.ticks_overrun += u64::from(took > may_take);
-        self.own.tick.add(took);
-        self.own.exchange.add(moments.exchanged - moments.began);
-        if let Some(settled) = moments.settled {
-            self.own.settle.add(settled - moments.answered);
+        self.own.ticks_overrun += u64::from(worked > may_take);
+        self.own.tick.add(worked);
+        self.own.exchange.add(laps.took(Lap::Exchange));
+        self.own.answer.add(laps.took(Lap::Answer));
+        if settled {
+            self.own.settle.add(laps.took(Lap::Settle));
         }
-        let [before, recorded, flushed, snapped] = moments.after;
-        self.own.answer.add(moments.answered - moments.exchanged);
-        self.own.record.add(recorded - before);
-        self.own.flush.add((flushed - recorded).saturating_sub(moments.waited));
-        self.own.snapshot.add(snapped - flushed);
+        self.own.record.add(laps.took(Lap::Record));
+        self.own.flush.add(laps.took(Lap::Flush).saturating_sub(waited));
+        self.own.snapshot.add(laps.took(Lap::Snapshot));
     }
 
     /// Whether a second has passed since readings were published.
