@@ -138,7 +138,8 @@ pub fn open(
     open_begun(session, setup, options, Machine::validator, Arc::new(on_step))
 }
 
-/// The same, with a validator that begins in another way.
+/// Goes on with a session, or begins it, as [`open`] does, with a validator whose world `begin` makes: a simulation plants faults
+/// in it.
 ///
 /// # Errors
 /// As [`open`].
@@ -151,7 +152,7 @@ pub fn open_begun(
 ) -> anyhow::Result<StartedNode> {
     let Options { keys, threads, peers, writing, pace, driving, network, sign_from } = options;
     let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
-    let follows = keys.is_none();
+    let signs = keys.is_some();
     let mut machine = match keys {
         Some(Keys { vote, group, beacon }) => {
             let member = Membership { vote, group, signer: beacon, secret, peers, network };
@@ -191,13 +192,11 @@ pub fn open_begun(
         Driving::Threads => Box::new(Storage::of(disk)?),
         Driving::Stepped(drive) => drive(disk),
     };
-    if follows {
-        // Whoever signs nothing has no log to answer for.
-        if sign_from.is_some() {
-            bail!(Failure::Usage("a node that follows signs nothing: --sign-from is for a validator".into()));
-        }
-    } else {
+    // Whoever signs nothing has no log to answer for.
+    if signs {
         recover(&mut machine, &mut *storage, &log, decided, sign_from)?;
+    } else if sign_from.is_some() {
+        bail!(Failure::Usage("a node that follows signs nothing: --sign-from is for a validator".into()));
     }
     found.height = machine.chain().settled;
     let snapshots = match machine.activity().maps() {
@@ -270,73 +269,114 @@ fn execute(
     on_step: &dyn Fn(&str),
     stopped: &StopNotes,
 ) -> anyhow::Result<Height> {
-    let from = note.map_or(Height::GENESIS, |note| note.height);
-    let mut recalled = note.is_none();
-    let mut waiting: VecDeque<Decided> = VecDeque::new();
+    let mut restart = Restart::at(machine, note, found);
     while let Some(Frame { kind, height, body }) = reader.next_frame()? {
-        let wrong = |error: DecodeError| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
-        let settled = match kind {
-            FrameKind::Decided => {
-                let decided = Decided::decode(&body).map_err(wrong)?;
-                expect_height(decided.block.header.height, height).map_err(wrong)?;
-                waiting.push_back(decided);
-                // A node writes no such record; one that is read must not fill the memory all the same.
-                if waiting.len() > UNSETTLED_RECORDED_MAX {
-                    bail!(Failure::Data(format!(
-                        "the journal has more than {UNSETTLED_RECORDED_MAX} decided heights that are not settled"
-                    )));
-                }
-                continue;
-            }
-            FrameKind::Base if note.is_none() => bail!(base_lost(height, found)),
-            FrameKind::Base => {
-                // A journal that begins at a snapshot has no block of that height to compare with it: the base frame
-                // stands for it.
-                recalled |= begins_at(&body, note).map_err(wrong)?;
-                continue;
-            }
+        match kind {
+            FrameKind::Decided => restart.decided(height, &body)?,
+            FrameKind::Settled => restart.settled(height, &body, on_step)?,
+            FrameKind::Base => restart.base(height, &body)?,
             // Evidence changes no state, so there is nothing to execute.
-            FrameKind::Evidence => continue,
+            FrameKind::Evidence => {}
             // A start needs nothing below its snapshot: what was given up is met only where no snapshot could be
             // loaded.
-            FrameKind::Retired => bail!(given_up(height, found)),
-            FrameKind::Settled => Settled::decode(&body).map_err(wrong)?,
-        };
-        expect_height(settled.height, height).map_err(wrong)?;
-        // The reader may begin between a block and what it led to: such a height lies below all that a start needs.
-        if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
-            continue;
+            FrameKind::Retired => bail!(given_up(height, restart.found)),
         }
-        let decided = waiting.pop_front().filter(|decided| decided.block.header.height == height);
+    }
+    restart.end(stopped)
+}
+
+/// A machine on its way from a snapshot, or genesis, through the frames of its journal.
+struct Restart<'a> {
+    machine: &'a mut Machine,
+    /// The snapshot that was loaded, if one was, and its height.
+    note: Option<&'a ChainNote>,
+    from: Height,
+    found: &'a mut Found,
+    /// Blocks that were decided, and of which the journal has not said yet what they led to.
+    unsettled: VecDeque<Decided>,
+    /// Whether the journal reached the snapshot, or begins at it: one that did neither lacks heights above it.
+    reached: bool,
+}
+
+impl<'a> Restart<'a> {
+    fn at(machine: &'a mut Machine, note: Option<&'a ChainNote>, found: &'a mut Found) -> Self {
+        let from = note.map_or(Height::GENESIS, |note| note.height);
+        Self { machine, note, from, found, unsettled: VecDeque::new(), reached: note.is_none() }
+    }
+
+    /// A block waits until the journal says what it led to.
+    fn decided(&mut self, height: Height, body: &[u8]) -> anyhow::Result<()> {
+        let decided = Decided::decode(body).map_err(wrong(FrameKind::Decided, height))?;
+        expect_height(decided.block.header.height, height).map_err(wrong(FrameKind::Decided, height))?;
+        self.unsettled.push_back(decided);
+        // A node writes no such record; one that is read must not fill the memory all the same.
+        if self.unsettled.len() > UNSETTLED_RECORDED_MAX {
+            bail!(Failure::Data(format!(
+                "the journal has more than {UNSETTLED_RECORDED_MAX} decided heights that are not settled"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A journal that begins at a snapshot has no block of that height to compare with it: the base frame stands for it.
+    fn base(&mut self, height: Height, body: &[u8]) -> anyhow::Result<()> {
+        if self.note.is_none() {
+            bail!(base_lost(height, self.found));
+        }
+        self.reached |= begins_at(body, self.note).map_err(wrong(FrameKind::Base, height))?;
+        Ok(())
+    }
+
+    /// A height is whole: what the snapshot has of it is recalled, what it has not is executed.
+    fn settled(&mut self, height: Height, body: &[u8], on_step: &dyn Fn(&str)) -> anyhow::Result<()> {
+        let settled = Settled::decode(body).map_err(wrong(FrameKind::Settled, height))?;
+        expect_height(settled.height, height).map_err(wrong(FrameKind::Settled, height))?;
+        // The reader may begin between a block and what it led to: such a height lies below all that a start needs.
+        if self.unsettled.front().is_none_or(|decided| decided.block.header.height > height) && height <= self.from {
+            return Ok(());
+        }
+        let decided = self.unsettled.pop_front().filter(|decided| decided.block.header.height == height);
         let Some(decided) = decided else {
             bail!(Failure::Data(format!("the journal says what height {height} led to, but not what it is")));
         };
-        if height <= from {
+        if height <= self.from {
             // The snapshot has the state of these heights: only their receipts are taken up, for intents that are sent
             // again.
-            let recall = machine.recall(&decided, &settled);
+            let recall = self.machine.recall(&decided, &settled);
             recall.map_err(|error| Failure::Data(format!("height {height}: {error}; `db check` looks further")))?;
-            recalled |= height == from;
-            continue;
+            self.reached |= height == self.from;
+            return Ok(());
         }
-        settle_again(machine, &decided, &settled)?;
-        found.executed += 1;
-        if found.executed.is_multiple_of(64) {
+        settle_again(self.machine, &decided, &settled)?;
+        self.found.executed += 1;
+        if self.found.executed.is_multiple_of(64) {
             on_step(&format!("executing height {}", thousands(height.0)));
         }
+        Ok(())
     }
-    if !recalled {
-        bail!(Failure::Data(format!(
-            "the journal ends before height {from}, whose snapshot was taken when the journal had it on disk: journal/ is \
-             damaged, or from a backup that is older than snapshots/"
-        )));
+
+    /// The journal has no further frame: what it does not settle is decided again. Returns the last decided height.
+    fn end(self, stopped: &StopNotes) -> anyhow::Result<Height> {
+        let Self { machine, from, found, unsettled, reached, .. } = self;
+        if !reached {
+            bail!(Failure::Data(format!(
+                "the journal ends before height {from}, whose snapshot was taken when the journal had it on disk: journal/ is \
+                 damaged, or from a backup that is older than snapshots/"
+            )));
+        }
+        let chain = machine.chain();
+        assert_eq!(chain.settled.0, from.0 + found.executed, "each height above the snapshot was executed once");
+        assert_eq!(chain.decided, chain.settled, "what is decided and not settled still waits");
+        decide_again(machine, &unsettled, stopped)?;
+        let waiting = machine.chain().unsettled.len();
+        assert_eq!(waiting, unsettled.len(), "what the record does not settle waits for its beacon");
+        Ok(machine.chain().decided)
     }
-    let chain = machine.chain();
-    assert_eq!(chain.settled.0, from.0 + found.executed, "each height above the snapshot was executed once");
-    assert_eq!(chain.decided, chain.settled, "what is decided and not settled still waits");
-    decide_again(machine, &waiting, stopped)?;
-    assert_eq!(machine.chain().unsettled.len(), waiting.len(), "what the record does not settle waits for its beacon");
-    Ok(machine.chain().decided)
+}
+
+/// Why a session cannot go on that has such a frame.
+fn wrong(kind: FrameKind, height: Height) -> impl FnOnce(DecodeError) -> Failure {
+    move |error| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"))
 }
 
 /// Why a session cannot go on whose journal begins at a snapshot that is damaged or gone.
@@ -374,8 +414,8 @@ fn settle_again(machine: &mut Machine, decided: &Decided, settled: &Settled) -> 
 }
 
 /// Takes decided heights of which the record does not say what they led to: their beacons are put together again.
-fn decide_again(machine: &mut Machine, waiting: &VecDeque<Decided>, stopped: &StopNotes) -> anyhow::Result<()> {
-    for decided in waiting {
+fn decide_again(machine: &mut Machine, unsettled: &VecDeque<Decided>, stopped: &StopNotes) -> anyhow::Result<()> {
+    for decided in unsettled {
         let (height, block) = (decided.block.header.height, decided.block.header.hash());
         if !follows(machine, decided) {
             bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));

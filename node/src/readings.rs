@@ -21,6 +21,7 @@ use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 use engine::message::vote::quorum;
 use engine::pool::ArenaUse;
+use systems::machine::HeldBytes;
 use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
@@ -444,10 +445,7 @@ impl Recorder {
     /// Publishes what was counted, with how the node is now.
     pub fn publish(&mut self, totals: &Totals, now: &NodeState) {
         let counts = &totals.counts;
-        let mut refused = [0; Refusal::ALL.len()];
-        for (place, (_, name, _)) in refused.iter_mut().zip(Refusal::ALL) {
-            *place = totals.refusals.get(name).copied().unwrap_or(0);
-        }
+        let refused = Refusal::ALL.map(|(_, name, _)| totals.refusals.get(name).copied().unwrap_or(0));
         self.own = TickReadings {
             ticks_missed: totals.ticks_missed,
             ticks_stalled: totals.ticks_stalled,
@@ -478,11 +476,11 @@ impl Recorder {
             known_keys_rests: now.known_keys_rests,
             block_interval_ms: now.block_interval_ms,
             behind: now.behind,
-            column_bytes: now.held_bytes[0],
-            arena_bytes: now.held_bytes[1],
+            column_bytes: now.held.columns,
+            arena_bytes: now.held.arenas,
             arena_given_bytes: now.arenas.given as u64,
             arena_lost_bytes: now.arenas.lost() as u64,
-            block_bytes: now.held_bytes[2],
+            block_bytes: now.held.blocks,
             refused,
             ..self.own
         };
@@ -509,8 +507,7 @@ pub(crate) struct NodeState {
     pub height_under_way: bool,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
-    /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
-    pub held_bytes: [u64; 3],
+    pub held: HeldBytes,
     /// What the last settled height was given of the arenas.
     pub arenas: ArenaUse,
     pub missing_shares: SlotList,

@@ -62,7 +62,7 @@ impl Node {
             height_under_way: self.machine.has_height_under_way(),
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
-            held_bytes: self.machine.held_bytes(),
+            held: self.machine.held_bytes(),
             arenas: self.machine.arena_use(),
             missing_shares: order.missing_shares,
             validators: order.validators,

@@ -31,6 +31,7 @@ use crate::state::accounts::AccountIndex;
 use crate::state::saving::Saving;
 
 pub use self::build::{JoinError, Membership};
+pub use self::reading::HeldBytes;
 
 /// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {
