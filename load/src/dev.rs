@@ -17,7 +17,7 @@ use crate::players::{Habits, Players};
 use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
-use node::open::{self, Found, Keys, Options};
+use node::open::{self, Keys, Options, SessionFound};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
@@ -143,7 +143,7 @@ pub struct DevNode {
     /// The chain id.
     pub chain: engine::Hash,
     /// What was found, if the session goes on.
-    pub found: Option<Found>,
+    pub found: Option<SessionFound>,
 }
 
 /// Refuses a session whose keys are not those of a seed.

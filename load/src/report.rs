@@ -52,7 +52,7 @@ pub struct Report {
     /// The version of the node.
     pub version: String,
     /// What it ran on.
-    pub machine: Machine,
+    pub machine: Host,
     /// What was asked of the node.
     pub load: Offered,
     /// The figures of the whole run, at the top level of the JSON.
@@ -76,7 +76,7 @@ pub struct Report {
 
 /// What a run ran on.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Machine {
+pub struct Host {
     /// Cores that the system shows.
     pub cores: u32,
     /// Memory, in megabytes.

@@ -85,7 +85,7 @@ pub struct StartedNode {
     /// What marks a session to which a snapshot of other nodes is coming.
     pub arrival: Arrival,
     /// What was found of a session that goes on; nothing if it begins.
-    pub found: Option<Found>,
+    pub found: Option<SessionFound>,
 }
 
 impl StartedNode {
@@ -102,7 +102,7 @@ impl StartedNode {
 
 /// What a session was when it was opened.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Found {
+pub struct SessionFound {
     /// The last settled height.
     pub height: Height,
     /// The snapshot that the start began with; genesis if there is none.
@@ -113,7 +113,7 @@ pub struct Found {
     pub repaired: Vec<String>,
 }
 
-impl Found {
+impl SessionFound {
     /// How the start went, in a line.
     pub fn path(&self) -> String {
         let from = match self.snapshot {
@@ -160,7 +160,7 @@ pub fn open_begun(
         }
         None => Machine::follower(setup, threads, secret, peers)?,
     };
-    let mut found = Found::default();
+    let mut found = SessionFound::default();
 
     let arrival = Arrival::of(&session);
     // This comes before any snapshot is looked at: one that has not come as a whole must not be loaded.
@@ -220,7 +220,7 @@ pub fn open_begun(
 fn load_newest(
     machine: &mut Machine,
     snapshots: &SnapshotsFound,
-    found: &mut Found,
+    found: &mut SessionFound,
     on_step: &dyn Fn(&str),
 ) -> anyhow::Result<Option<ChainNote>> {
     let mut failed = false;
@@ -265,7 +265,7 @@ fn execute(
     machine: &mut Machine,
     reader: &mut JournalReader,
     note: Option<&ChainNote>,
-    found: &mut Found,
+    found: &mut SessionFound,
     on_step: &dyn Fn(&str),
     stopped: &StopNotes,
 ) -> anyhow::Result<Height> {
@@ -291,7 +291,7 @@ struct Restart<'a> {
     /// The snapshot that was loaded, if one was, and its height.
     note: Option<&'a ChainNote>,
     from: Height,
-    found: &'a mut Found,
+    found: &'a mut SessionFound,
     /// Blocks that were decided, and of which the journal has not said yet what they led to.
     unsettled: VecDeque<Decided>,
     /// Whether the journal reached the snapshot, or begins at it: one that did neither lacks heights above it.
@@ -299,7 +299,7 @@ struct Restart<'a> {
 }
 
 impl<'a> Restart<'a> {
-    fn at(machine: &'a mut Machine, note: Option<&'a ChainNote>, found: &'a mut Found) -> Self {
+    fn at(machine: &'a mut Machine, note: Option<&'a ChainNote>, found: &'a mut SessionFound) -> Self {
         let from = note.map_or(Height::GENESIS, |note| note.height);
         Self { machine, note, from, found, unsettled: VecDeque::new(), reached: note.is_none() }
     }
@@ -380,7 +380,7 @@ fn wrong(kind: FrameKind, height: Height) -> impl FnOnce(DecodeError) -> Failure
 }
 
 /// Why a session cannot go on whose journal begins at a snapshot that is damaged or gone.
-fn base_lost(height: Height, found: &Found) -> Failure {
+fn base_lost(height: Height, found: &SessionFound) -> Failure {
     Failure::Data(format!(
         "the journal begins at the snapshot of height {height}, which cannot be loaded; with an empty directory, the \
          same genesis and keys the others give one again; {}",
@@ -389,7 +389,7 @@ fn base_lost(height: Height, found: &Found) -> Failure {
 }
 
 /// Why a session cannot go on whose journal has retired what leads to its last height, and whose snapshots are damaged or gone.
-fn given_up(height: Height, found: &Found) -> Failure {
+fn given_up(height: Height, found: &SessionFound) -> Failure {
     Failure::Data(format!(
         "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be loaded: \
          restore the session from a backup; {}",

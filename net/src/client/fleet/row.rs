@@ -46,11 +46,11 @@ pub(super) struct Row {
     pub(super) quic: quinn_proto::ClientConfig,
     pub(super) redial: Redial,
     pub(super) dialogue: Dialogue,
-    pub(super) stage: Stage,
+    pub(super) stage: ClientStage,
 }
 
 /// How far a client has come.
-pub(super) enum Stage {
+pub(super) enum ClientStage {
     /// It connects at that moment.
     Pause(Duration),
     /// Its connection has that row of [`Quic`]; its handshake must end by then.
@@ -88,23 +88,23 @@ impl Row {
         let mut quic = quinn_proto::ClientConfig::new(Arc::new(client.identity.client_config(ALPN)?));
         quic.transport_config(client_transport(RECEIVE_WINDOW, client.lost_after));
         let redial = Redial::new(&client.config, &client.identity.key);
-        Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: Stage::Pause(Duration::ZERO) })
+        Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: ClientStage::Pause(Duration::ZERO) })
     }
 
     /// The row of its connection, if it has one.
     pub(super) fn line(&self) -> Option<usize> {
         match self.stage {
-            Stage::Handshake(row, _) | Stage::Talk(row, _) => Some(row),
-            Stage::Pause(_) | Stage::Gone => None,
+            ClientStage::Handshake(row, _) | ClientStage::Talk(row, _) => Some(row),
+            ClientStage::Pause(_) | ClientStage::Gone => None,
         }
     }
 
     /// When it has something to do though nothing arrives.
     pub(super) fn due(&self, now: Duration) -> Option<Duration> {
         match &self.stage {
-            Stage::Pause(at) | Stage::Handshake(_, at) => Some(*at),
-            Stage::Talk(_, talk) => talk.welcome_by.or_else(|| self.dialogue.resumes_at(now)),
-            Stage::Gone => None,
+            ClientStage::Pause(at) | ClientStage::Handshake(_, at) => Some(*at),
+            ClientStage::Talk(_, talk) => talk.welcome_by.or_else(|| self.dialogue.resumes_at(now)),
+            ClientStage::Gone => None,
         }
     }
 }
