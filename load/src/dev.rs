@@ -138,7 +138,7 @@ pub fn genesis_bytes(config: &DevConfig) -> anyhow::Result<Vec<u8>> {
 pub struct DevNode {
     /// The node, ready for its next tick.
     pub node: Node,
-    /// The genesis.
+    /// The genesis of the session, which follows from the configuration and its seed.
     pub genesis: Genesis,
     /// The chain id.
     pub chain: engine::Hash,

@@ -109,13 +109,13 @@ pub struct Offered {
 pub struct Summary {
     /// Intents that were sent.
     pub offered: u64,
-    /// Of them, those that the node said it has.
+    /// Intents that the node said it has.
     pub acknowledged: u64,
-    /// Those with a receipt that says applied.
+    /// Intents with a receipt that says applied.
     pub settled: u64,
-    /// Those that were refused.
+    /// Intents that were refused with a receipt, or shed.
     pub refused: u64,
-    /// Those that nothing was heard of.
+    /// Intents without their last answer when the run ended.
     pub lost: u64,
     /// Intents settled a second.
     pub rate: f64,

@@ -31,9 +31,9 @@ pub struct User {
 /// What users must know of the chain that they play on.
 #[derive(Clone, Copy, Debug)]
 pub struct PlayedChain {
-    /// The chain.
+    /// The chain id, which every intent signs.
     pub chain: Hash,
-    /// Its tables.
+    /// Craps tables of the chain, over which users are spread.
     pub tables: u32,
     /// Chips granted to an account that opens.
     pub grant: u64,
@@ -170,7 +170,7 @@ impl Due {
         self.slot(user, number).store(tag(number) | micros, Ordering::Relaxed);
     }
 
-    /// When it was due, unless it was acknowledged or answered before.
+    /// When an intent that the node has now was due, in microseconds after the start; `None` if it was acknowledged or answered before.
     pub fn acknowledge(&self, user: usize, number: u64) -> Option<u64> {
         let slot = self.slot(user, number);
         let found = slot.load(Ordering::Relaxed);
@@ -179,7 +179,8 @@ impl Due {
         is_new.then(|| slot.store(found | ACKNOWLEDGED, Ordering::Relaxed)).map(|()| found & MICROS)
     }
 
-    /// When it was due and whether this is the first word about it, unless it had its last answer before.
+    /// When an intent with its last answer was due, in microseconds after the start, and whether this is the first word about it; `None`
+    /// if it had its last answer before.
     pub fn finish(&self, user: usize, number: u64) -> Option<(u64, bool)> {
         let slot = self.slot(user, number);
         let found = slot.load(Ordering::Relaxed);

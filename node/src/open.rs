@@ -45,7 +45,7 @@ pub struct Keys {
     pub vote: VoteKey,
     /// The beacon's group.
     pub group: BeaconGroup,
-    /// Its share of the group's key.
+    /// The validator's share of the group's key.
     pub beacon: BeaconSigner,
 }
 
@@ -66,7 +66,7 @@ pub struct Options {
     /// The height from which it may sign again although its log is lost: its operator answers for it that it signed nothing
     /// there.
     pub sign_from: Option<Height>,
-    /// Its network key, with which it proves to other nodes which validator it is; none where it speaks to no other.
+    /// The network key that its validator claims before other nodes; none where it speaks to no other.
     pub network: Option<[u8; 32]>,
 }
 
@@ -74,13 +74,13 @@ pub struct Options {
 pub struct StartedNode {
     /// The validator.
     pub machine: Machine,
-    /// Its disk.
+    /// Who writes the journal and the consensus log.
     pub storage: Box<dyn Recording>,
-    /// Its snapshots.
+    /// Who takes snapshots and keeps them.
     pub snapshots: Keeping,
     /// What answers nodes that are behind.
     pub serving: Serving,
-    /// Where it says why it stopped.
+    /// Where the node leaves a note of why it stopped.
     pub stopped: StopNotes,
     /// What marks a session to which a snapshot of other nodes is coming.
     pub arrival: Arrival,

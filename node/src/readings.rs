@@ -52,7 +52,7 @@ const PUBLISH: Duration = Duration::from_secs(1);
 pub struct Histogram {
     /// How many fell into each bucket alone; the last is above all ends.
     pub counts: [u64; BUCKET_ENDS_US.len() + 1],
-    /// All of them together.
+    /// All times together, in microseconds.
     pub sum_us: u64,
 }
 
@@ -219,14 +219,14 @@ type SystemHistograms = [Histogram; SYSTEMS.len()];
 #[derive(Debug)]
 pub struct Readings {
     words: Box<[AtomicU64]>,
-    /// Those of the systems: apart, since they are many and few look at them.
+    /// The words of the systems' times: apart, since they are many and few look at them.
     system_words: Box<[AtomicU64]>,
     /// Steps of the tick's thread, also of those that wait for room on the disk.
     pub(crate) steps: Arc<AtomicU64>,
 }
 
 impl Default for Readings {
-    /// Those of a node that has counted nothing yet.
+    /// The readings of a node that has counted nothing yet.
     fn default() -> Self {
         let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let system_words = words(size_of::<SystemHistograms>() / size_of::<u64>());
@@ -286,7 +286,7 @@ pub(crate) struct Recorder {
     rest_ns: [u64; SYSTEMS.len()],
     /// Groups that the disk has not synced: a ring, since groups are synced in order.
     handed: [Handed; UNSYNCED_TICKS_MAX],
-    /// How many it was given.
+    /// How many groups the disk was given.
     handed_count: usize,
     /// When the block began that this tick decided.
     block: Option<Instant>,
@@ -501,9 +501,9 @@ pub(crate) struct SnapshotsSoFar {
 /// How a node is at a moment.
 pub(crate) struct NodeState {
     pub progress: ChainProgress,
-    /// It is a validator, and cannot know what it signed.
+    /// The node is a validator, and cannot know what it signed.
     pub lost_its_votes: bool,
-    /// It votes on a height that is not decided yet.
+    /// The validator votes on a height that is not decided yet.
     pub height_under_way: bool,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
@@ -521,7 +521,7 @@ pub(crate) struct NodeState {
     pub block_interval_ms: u64,
     /// Heights that others have settled and it has not.
     pub behind: u64,
-    /// It has heights, and nobody has the block that comes next.
+    /// The node has heights, and nobody has the block that comes next.
     pub past_gone: bool,
     pub snapshots: SnapshotsSoFar,
 }

@@ -167,7 +167,7 @@ impl Machine {
         self.held != Saved::All
     }
 
-    /// Whether it waits for room in the snapshot's pool: for blocks that come back.
+    /// Whether a height waits for room in the snapshot's pool: for blocks that come back.
     pub fn waits_for_room(&self) -> bool {
         self.held == Saved::NoRoom
     }

@@ -26,7 +26,7 @@ use crate::wire::{Decoder, Role, ToClient};
 /// How long a turn waits after one that served so many connections at most. What arrives meanwhile is taken together; but what
 /// a client hears late counts as the node's delay, so that where a turn costs little it comes soon.
 const TURNS: [(usize, Duration); 2] = [(4, Duration::from_micros(250)), (16, Duration::from_millis(1))];
-/// The same after one that served more.
+/// How long a turn waits after one that served more connections.
 const LONG_TURN: Duration = Duration::from_millis(2);
 /// How long the nodes have to hear that the clients end.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -31,13 +31,13 @@ pub enum FleetError {
     Address(String),
 }
 
-/// A client of a fleet.
+/// How one client of a fleet connects.
 pub struct FleetClient {
-    /// Where it connects, and as whom: addresses in numbers.
+    /// Where the client connects, and as whom: addresses in numbers, since a fleet asks nobody for names.
     pub config: ClientConfig,
-    /// Its key.
+    /// The network key that the client proves.
     pub identity: Identity,
-    /// Silence after which its connection counts as lost.
+    /// Silence after which the connection counts as lost.
     pub lost_after: Duration,
 }
 
@@ -51,13 +51,13 @@ pub(super) struct Row {
 
 /// How far a client has come.
 pub(super) enum ClientStage {
-    /// It connects at that moment.
+    /// The client connects at that moment.
     Pause(Duration),
-    /// Its connection has that row of [`Quic`]; its handshake must end by then.
+    /// The connection has that row of [`Quic`]; the handshake must end by then.
     Handshake(usize, Duration),
-    /// Its connection has that row.
+    /// The connection has that row, and its handshake has ended.
     Talk(usize, Box<Talk>),
-    /// It is not there any more.
+    /// The client has ended, and dials no more.
     Gone,
 }
 
