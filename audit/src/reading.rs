@@ -21,7 +21,7 @@ pub enum Origin {
 
 /// How a session is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Reading {
+pub struct ReadOptions {
     /// Workers; they change nothing but speed.
     pub threads: usize,
     /// Bytes of memory that the reader may take.
@@ -30,14 +30,14 @@ pub struct Reading {
     pub origin: Origin,
 }
 
-impl From<usize> for Reading {
+impl From<usize> for ReadOptions {
     /// A stranger's session, read with some workers in [`READER_MEMORY_MAX`].
     fn from(threads: usize) -> Self {
         Self { threads, memory_max: READER_MEMORY_MAX, origin: Origin::Stranger }
     }
 }
 
-impl Default for Reading {
+impl Default for ReadOptions {
     /// A stranger's session, read with one worker.
     fn default() -> Self {
         Self::from(1)
@@ -51,7 +51,7 @@ pub fn memory_of(setup: &Setup) -> u64 {
     layout.bytes() + derived + READER_BESIDE_BYTES
 }
 
-impl Reading {
+impl ReadOptions {
     /// A machine at genesis.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Reading {
     /// The same for a reader that holds `count` machines at a time.
     ///
     /// # Errors
-    /// As [`Reading::machine`].
+    /// As [`ReadOptions::machine`].
     pub fn machines(&self, setup: Setup, count: u64) -> Result<Machine, Failure> {
         let needed = memory_of(&setup).saturating_mul(count);
         if needed > self.memory_max {
@@ -97,14 +97,14 @@ mod tests {
 
     #[test]
     fn the_largest_genesis_is_refused_before_memory_is_set_aside() {
-        let (largest, reading) = (setup(1 << 20, 16, 1 << 24), Reading::from(1));
+        let (largest, reading) = (setup(1 << 20, 16, 1 << 24), ReadOptions::from(1));
         assert!(memory_of(&largest) > 7 << 30);
         let error = reading.machine(largest.clone()).err().expect("too large").to_string();
         assert!(error.contains("1048576 tables of 16 seats") && error.contains("--memory-max"), "{error}");
-        let enough = Reading { memory_max: 64 << 30, ..reading };
+        let enough = ReadOptions { memory_max: 64 << 30, ..reading };
         assert!(memory_of(&largest) <= enough.memory_max);
         assert!(reading.machine(setup(8, 8, 64)).is_ok());
-        let small = Reading { memory_max: 1 << 20, ..reading };
+        let small = ReadOptions { memory_max: 1 << 20, ..reading };
         assert!(small.machine(setup(8, 8, 64)).is_err());
     }
 }

@@ -16,7 +16,7 @@ use systems::Counts;
 use words::Failure;
 
 use crate::heads::check_heads;
-use crate::reading::Reading;
+use crate::reading::ReadOptions;
 use crate::verify::{Verified, Verifier};
 pub use crate::walker::Difference;
 use crate::walker::{Step, Walker, last_settled};
@@ -30,14 +30,14 @@ pub struct ReplayConfig {
     /// The last height; without it, the last settled one.
     pub to: Option<Height>,
     /// How the session is read.
-    pub reading: Reading,
+    pub reading: ReadOptions,
     /// Whether signatures, certificates and beacons are verified at all: without it only execution is measured.
     pub verify: bool,
 }
 
 impl ReplayConfig {
     /// The whole session, with everything verified.
-    pub fn all(reading: impl Into<Reading>) -> Self {
+    pub fn all(reading: impl Into<ReadOptions>) -> Self {
         Self { from: Height(1), to: None, reading: reading.into(), verify: true }
     }
 }

@@ -30,7 +30,7 @@ use storage::read_genesis;
 use words::Failure;
 
 use crate::heads::{check_heads, check_snapshot};
-use crate::reading::{Origin, Reading};
+use crate::reading::{Origin, ReadOptions};
 use crate::recording::{Proof, last_retired};
 use crate::verify::Verifier;
 use crate::weight::Weight;
@@ -64,7 +64,7 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, its genesis cannot be, or nothing was settled.
-    pub fn open(dir: &Path, reading: impl Into<Reading>) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, reading: impl Into<ReadOptions>) -> anyhow::Result<Self> {
         let reading = reading.into();
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
@@ -83,7 +83,7 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, or its genesis or snapshots cannot be read.
-    pub fn near(dir: &Path, reading: impl Into<Reading>, height: Height) -> anyhow::Result<Self> {
+    pub fn near(dir: &Path, reading: impl Into<ReadOptions>, height: Height) -> anyhow::Result<Self> {
         let reading = reading.into();
         let catalog = snapshots_of(dir, reading.origin)?;
         Self::near_among(dir, reading, height, &catalog)
@@ -93,7 +93,7 @@ impl Walker {
     ///
     /// # Errors
     /// As [`Walker::near`].
-    pub fn near_among(dir: &Path, reading: Reading, height: Height, catalog: &Catalog) -> anyhow::Result<Self> {
+    pub fn near_among(dir: &Path, reading: ReadOptions, height: Height, catalog: &Catalog) -> anyhow::Result<Self> {
         let base = Base::open(dir, reading, catalog)?;
         for at in base.catalog.snapshots.range(..=height).rev().map(|(at, _)| *at).take(SNAPSHOTS_TRIED_MAX) {
             match base.walker(at) {
@@ -111,7 +111,7 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, its genesis cannot be, no snapshot serves, or the heads contradict each other.
-    pub fn earliest(dir: &Path, reading: impl Into<Reading>) -> anyhow::Result<Self> {
+    pub fn earliest(dir: &Path, reading: impl Into<ReadOptions>) -> anyhow::Result<Self> {
         let walker = Self::earliest_unchecked(dir, reading.into())?;
         if let (Some(note), Some(verifier)) = (&walker.base, &walker.verifier)
             && let Some(difference) = check_heads(dir, walker.setup(), verifier, note)?.difference
@@ -122,7 +122,7 @@ impl Walker {
     }
 
     /// [`Walker::earliest`] for those who check the heads themselves.
-    pub(crate) fn earliest_unchecked(dir: &Path, reading: Reading) -> anyhow::Result<Self> {
+    pub(crate) fn earliest_unchecked(dir: &Path, reading: ReadOptions) -> anyhow::Result<Self> {
         // Genesis first: a session of another format is refused by its name, not as a damaged journal.
         read_genesis(dir)?;
         let retired = last_retired(dir)?;
@@ -146,7 +146,7 @@ impl Walker {
         recording: Recording,
         machine: Machine,
         base: Option<ChainNote>,
-        reading: Reading,
+        reading: ReadOptions,
     ) -> anyhow::Result<Self> {
         let setup = machine.setup();
         let validators = Validators::of_genesis(&setup.genesis).map_err(|error| Failure::Data(error.to_string()))?;
@@ -418,11 +418,11 @@ struct Base<'a> {
     setup: Setup,
     backend: Arc<dyn Backend>,
     catalog: &'a Catalog,
-    reading: Reading,
+    reading: ReadOptions,
 }
 
 impl<'a> Base<'a> {
-    fn open(dir: &'a Path, reading: Reading, catalog: &'a Catalog) -> anyhow::Result<Self> {
+    fn open(dir: &'a Path, reading: ReadOptions, catalog: &'a Catalog) -> anyhow::Result<Self> {
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
         Ok(Self { dir, setup, backend: Arc::new(FileBackend), catalog, reading })
@@ -491,7 +491,7 @@ pub fn snapshots_of(dir: &Path, origin: Origin) -> anyhow::Result<Catalog> {
 ///
 /// # Errors
 /// If the session does not reach the height, is damaged, or differs from its replay.
-pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<Reading>) -> anyhow::Result<Walker> {
+pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<ReadOptions>) -> anyhow::Result<Walker> {
     let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
     match height {
         Some(height) => walker.walk_to(height)?,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use audit::history::{
     CacheConfig, HeldPage, History, PAGE_HEIGHTS, Page, PageCache, PageKey, Question, Subject, TierCounts,
 };
-use audit::reading::{Origin, Reading};
+use audit::reading::{Origin, ReadOptions};
 use benches::beside::{Runs, alone, beside, criterion, group, time};
 use benches::tiny;
 use benches::trace::{Read, Trace};
@@ -50,7 +50,7 @@ fn main() {
     let folder = Some(dir.path().join("cache"));
     let plenty = CacheConfig { memory_bytes: 1 << 30, disk_bytes: 1 << 30, folder };
     // As its operator reads it.
-    let reading = Reading { origin: Origin::Own, ..Reading::from(threads) };
+    let reading = ReadOptions { origin: Origin::Own, ..ReadOptions::from(threads) };
     let history = History::open(&session, reading, plenty).expect("a history");
     cold(&history, &size);
     let mut criterion = criterion().sample_size(if tiny { 10 } else { 100 });

@@ -17,7 +17,7 @@ use engine::{BetId, Puck, TableId};
 use order::dice::DiceRoller;
 use rayon::prelude::*;
 use systems::catalogue::Catalogue;
-use systems::schedule::{Chain, SYSTEMS, SystemTimes};
+use systems::schedule::{SYSTEMS, ScheduleBuilder, SystemTimes};
 use systems::settle::{crossing, idle, intake, invariants, resolve as resolving, roll, root::update_root};
 use systems::{Draw, Machine, chained};
 
@@ -47,7 +47,7 @@ fn notes(criterion: &mut Criterion, times: usize) {
         BEGAN.elapsed().as_nanos() as u64
     }
     let names = &SYSTEMS[SYSTEMS.len() - SETTLING..];
-    let chain = names.iter().fold(Chain::beginning(names[0]), |chain, name| chain.then(name, || {}));
+    let chain = names.iter().fold(ScheduleBuilder::beginning(names[0]), |chain, name| chain.then(name, || {}));
     let (mut noted, mut world) = (chain.end(), bevy_ecs::world::World::new());
     world.init_resource::<SystemTimes>();
     world.resource_mut::<SystemTimes>().lend(nanoseconds);

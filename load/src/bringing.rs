@@ -18,11 +18,11 @@ use crate::players::Half;
 /// After so long without an effect a pledge or an opening is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What it knows of its table.
+/// What a player was shown of the table where it sits.
 struct Shown {
     /// The next roll.
     roll: u32,
-    /// Its only seat.
+    /// The seat of the player, who is alone at the table.
     seat: Seat,
     pledge: Pledge,
     closing: Option<Closing>,

@@ -151,17 +151,17 @@ pub fn open_dev(
 
 /// One validator of the cluster.
 pub struct Member {
-    /// Its configuration's file.
+    /// The file of the validator's configuration.
     pub config: PathBuf,
-    /// Where it listens.
+    /// Where the validator listens for clients and other nodes.
     pub address: SocketAddr,
-    /// Its session.
+    /// The directory of the validator's session.
     pub session: PathBuf,
-    /// Its network key.
+    /// The network key by which the others know the validator.
     pub key: [u8; 32],
     /// The process that this one started, until that has ended.
     target: Option<Target>,
-    /// What it said last of how it is, while it answers.
+    /// The last status that the validator told, while it answers.
     status: Arc<Mutex<Option<NodeStatus>>>,
     /// Told when that process has ended: whoever asks it how it is asks anew, in case somebody else starts it again.
     ended: Arc<Notify>,
@@ -186,7 +186,7 @@ impl Member {
         self.ended.notify_one();
     }
 
-    /// How it is; nothing while it does not answer.
+    /// The last status that the validator told; nothing while it does not answer.
     pub fn status(&self) -> Option<NodeStatus> {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,7 +197,7 @@ impl Member {
 pub struct SessionEnd {
     /// The last height that it has settled.
     pub settled: Height,
-    /// Its root chain at the height at which sessions are compared, if it has one there.
+    /// The session's root chain at the height at which sessions are compared, if it has settled that.
     pub root_chain: Option<Hash>,
 }
 
@@ -217,7 +217,7 @@ impl Compared {
         self.height == Height::GENESIS || first.is_some() && self.ends.iter().all(|end| end.root_chain == first)
     }
 
-    /// That every session of a load settled something, and all have the same root chain.
+    /// The goal of a load that every session settled something, and all have the same root chain.
     pub(crate) fn goal(&self) -> Goal {
         let (count, height) = (self.ends.len(), self.height);
         let empty = self.ends.iter().filter(|end| end.settled == Height::GENESIS).count();
@@ -238,11 +238,11 @@ impl Compared {
 
 /// Several validators on this machine.
 pub struct Cluster {
-    /// By slot.
+    /// The validators, by slot.
     pub members: Vec<Member>,
     /// The chain id.
     pub chain: Hash,
-    /// The genesis.
+    /// The genesis that all members have.
     pub genesis: Genesis,
     runtime: Runtime,
 }

@@ -50,15 +50,15 @@ const EVENTS: usize = 1_024;
 pub struct Counted {
     /// Intents that were sent.
     pub sent: AtomicU64,
-    /// Those of them without a last answer.
+    /// Intents without a last answer.
     pub unanswered: AtomicU64,
-    /// Those that were applied.
+    /// Intents that a block applied.
     pub applied: AtomicU64,
     /// Rolls of pledged tables that they opened, each as often as that was sent.
     pub opened: AtomicU64,
-    /// Those that were refused in a block, or expired.
+    /// Intents that were refused in a block, or expired.
     pub refused: AtomicU64,
-    /// Those that no node took.
+    /// Intents that no node took.
     pub shed: AtomicU64,
     /// Second last answers about one intent, or answers about none that was sent: there must be none.
     pub wrong: AtomicU64,
@@ -140,7 +140,7 @@ impl Crowd {
         Ok(Self { counted, rests, players })
     }
 
-    /// They send nothing new, and wait for the answers to what they sent.
+    /// The players send nothing new, and wait for the answers to what they sent.
     pub fn rest(&self) {
         self.rests.store(true, Ordering::Relaxed);
     }

@@ -17,7 +17,7 @@ use crate::players::{Habits, Players};
 use node::clock::{Pace, Time};
 use node::config::workers;
 use node::init::rules;
-use node::open::{self, Found, Keys, Options};
+use node::open::{self, Keys, Options, SessionFound};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
@@ -138,12 +138,12 @@ pub fn genesis_bytes(config: &DevConfig) -> anyhow::Result<Vec<u8>> {
 pub struct DevNode {
     /// The node, ready for its next tick.
     pub node: Node,
-    /// The genesis.
+    /// The genesis of the session, which follows from the configuration and its seed.
     pub genesis: Genesis,
     /// The chain id.
     pub chain: engine::Hash,
     /// What was found, if the session goes on.
-    pub found: Option<Found>,
+    pub found: Option<SessionFound>,
 }
 
 /// Refuses a session whose keys are not those of a seed.

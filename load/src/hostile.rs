@@ -41,7 +41,7 @@ pub struct Disturbed {
 }
 
 impl HostileKind {
-    /// What it says again and again; `None` where it says something once.
+    /// What a hostile client says again and again; `None` for a kind that says something once.
     fn repeats(self, key: &Identity, player: &PlayerKey, chain: &Hash, round: u64) -> Option<ToNode> {
         let table = |number: u64| Watched::Table(TableId(number as u32 % 8));
         let account = |number: u64| Watched::Account(*blake3::hash(&number.to_le_bytes()).as_bytes());

@@ -23,7 +23,7 @@ use super::scenario::Load;
 use super::schedule::{self, Heard, lock};
 use super::signing::SignedAhead;
 use super::target::Meter;
-use super::users::{FIRST_BET, House, Users};
+use super::users::{FIRST_BET, PlayedChain, Users};
 use node::clock::Time;
 use node::config::Config;
 use node::edge::Edge;
@@ -108,7 +108,7 @@ fn prepare(load: &Load, users: &Users, heard: &Heard, inputs: &Sender<Input>) ->
 struct Begun {
     session: PathBuf,
     opened: StartedNode,
-    house: House,
+    played: PlayedChain,
 }
 
 fn begin(load: &Load, site: &RunSite) -> anyhow::Result<Begun> {
@@ -121,7 +121,7 @@ fn begin(load: &Load, site: &RunSite) -> anyhow::Result<Begun> {
         *path = site.dir.join(&*path);
     }
     let (keys, setup) = open_keys(&config, false)?;
-    let house = House { chain: setup.chain, tables: setup.genesis.tables, grant: setup.genesis.grant };
+    let played = PlayedChain { chain: setup.chain, tables: setup.genesis.tables, grant: setup.genesis.grant };
     let options = Options {
         keys: keys.validator,
         threads: site.threads,
@@ -133,7 +133,7 @@ fn begin(load: &Load, site: &RunSite) -> anyhow::Result<Begun> {
         network: None,
     };
     let opened = open::open(Session::open(&session)?, setup, options, |_| ())?;
-    Ok(Begun { session, opened, house })
+    Ok(Begun { session, opened, played })
 }
 
 /// The node on a thread of its own, until it is told to end.
@@ -158,9 +158,9 @@ pub fn run(
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
-    let Begun { session, opened, house } = begin(load, site)?;
+    let Begun { session, opened, played } = begin(load, site)?;
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let users = Arc::new(Users::new(load.users, house, load.seed, now_ms as u64));
+    let users = Arc::new(Users::new(load.users, played, load.seed, now_ms as u64));
     let heard = Arc::new(Heard::new(load.users as usize, schedule::slots(load)));
     let (inputs_in, inputs) = bounded(LOAD_INPUTS_MAX);
     let end = Arc::new(AtomicBool::new(false));
@@ -207,7 +207,7 @@ pub fn run(
         ),
     ];
     let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
-    let (tables, transport) = (house.tables, IN_PROCESS);
+    let (tables, transport) = (played.tables, IN_PROCESS);
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     judge(load, judged, Some((&session, &said)))
 }

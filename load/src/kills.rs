@@ -33,34 +33,34 @@ pub(super) type Starter<S> = Box<dyn FnOnce() -> anyhow::Result<S> + Send>;
 
 /// Validators that can be killed and started again.
 pub(super) trait Validators {
-    /// One that was started.
+    /// A validator that was started.
     type Started: Send + 'static;
 
-    /// Ends one at once.
+    /// Ends the validator of a slot at once.
     fn kill(&mut self, slot: usize);
 
-    /// What starts one again, on whatever thread.
+    /// What starts the validator of a slot again, on whatever thread.
     fn starter(&self, slot: usize) -> Starter<Self::Started>;
 
-    /// Takes one back that was started.
+    /// Takes a validator back that was started.
     fn put(&mut self, slot: usize, started: Self::Started);
 
-    /// The height that one has settled; nothing while it does not answer.
+    /// The height that the validator of a slot has settled; nothing while it does not answer.
     fn settled(&self, slot: usize) -> Option<Height>;
 
-    /// The highest one that any has.
+    /// The highest height that any validator has settled.
     fn highest(&self) -> Height;
 }
 
 /// What the validator does whose turn it is.
 enum Stage<S> {
-    /// It runs, and is killed next.
+    /// The validator runs, and is killed next.
     Runs,
-    /// It is away until this moment of the run.
+    /// The validator is away until this moment of the run.
     Away(Duration),
-    /// It is being started, since then.
+    /// The validator is being started, since then.
     Starts(Instant, JoinHandle<anyhow::Result<S>>),
-    /// It listens, was started then, and has to come to this height.
+    /// The validator was started then, listens, and has to come to this height.
     Comes(Instant, Height),
     /// No further one is killed.
     Over,
@@ -71,7 +71,7 @@ pub(super) struct Kills<S> {
     /// How many are to be killed.
     asked: u32,
     killed: u32,
-    /// Those of them that were level again. The next one is the validator of this slot.
+    /// Killed validators that were level again. The next one is the validator of this slot.
     level: u32,
     /// When the next one is killed, before the run's end.
     next: Duration,
@@ -164,7 +164,7 @@ impl<S: Send + 'static> Kills<S> {
         }
     }
 
-    /// That all who were to be killed came back; nothing where none was to be.
+    /// The goal that all validators who were to be killed came back; nothing where none was to be.
     pub(super) fn goal(&self) -> Option<Goal> {
         let Self { asked, level, .. } = *self;
         (asked > 0).then(|| Goal {

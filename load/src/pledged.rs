@@ -163,6 +163,40 @@ impl Player {
         Ok(())
     }
 
+    /// Sits down, and plays from the moment that is said until `lasts` is over. A problem of one player ends the run.
+    async fn take_part(
+        mut self,
+        mut starts: watch::Receiver<Option<Instant>>,
+        buy_in: u64,
+        shift: Duration,
+        lasts: Duration,
+    ) {
+        let plays = async {
+            self.prepare(buy_in).await?;
+            let start = self.await_start(&mut starts).await?;
+            self.play(start, shift, lasts).await
+        };
+        let played: anyhow::Result<()> = plays.await;
+        if let Err(problem) = played {
+            self.measured.heard.fail(format!("player {}: {problem:#}", self.number));
+        }
+    }
+
+    /// Hears the node until the moment is said from which everybody plays.
+    async fn await_start(&mut self, starts: &mut watch::Receiver<Option<Instant>>) -> anyhow::Result<Instant> {
+        loop {
+            if let Some(start) = *starts.borrow_and_update() {
+                return Ok(start);
+            }
+            tokio::select! {
+                changed = starts.changed() => changed.context("the run is over")?,
+                event = self.events.recv() => {
+                    self.hear(event.context("a client has stopped")?).await?;
+                }
+            }
+        }
+    }
+
     /// Opens an account, sits down, and pledges where that is needed.
     async fn prepare(&mut self, buy_in: u64) -> anyhow::Result<()> {
         self.say(Command::Watch(Watched::Account(self.key.public()), true)).await?;
@@ -270,66 +304,64 @@ fn begin(
     measured: &Arc<Measured>,
     starts: &watch::Receiver<Option<Instant>>,
 ) -> anyhow::Result<()> {
-    let nodes: Vec<SocketAddr> = cluster.members.iter().map(|member| member.address).collect();
     let validators = Arc::new(Validators::of_genesis(&cluster.genesis)?);
     let _inside = cluster.runtime().enter();
     let endpoint = socket(SocketAddr::from(([0, 0, 0, 0], 0)), 8 << 20).context("a UDP socket")?;
     for number in 0..load.users {
-        let (key, table) = (PlayerKey::from_seed(&player_seed(load.seed, number)), TableId(number));
-        let config = ClientConfig {
-            address: nodes[number as usize % nodes.len()].to_string(),
-            node: None,
-            others: Vec::new(),
-            chain: Some(cluster.chain),
-            program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),
-            reconnect: true,
+        let key = || PlayerKey::from_seed(&player_seed(load.seed, number));
+        let net = NetKey::from_seed(blake3::hash(&key().public()).as_bytes());
+        let client = Client::new(client_config(cluster, number), endpoint.clone(), &identity(&net)?)?;
+        let (commands, events) = run_client(client, number, measured);
+        let table = TableId(number);
+        let is_pledged = cluster.genesis.is_pledged(number);
+        let player = Player {
+            number: number as usize,
+            key: key(),
+            chain: cluster.chain,
+            table,
+            half: is_pledged.then(|| Bringing::new(key(), cluster.chain, Arc::clone(&validators), table)),
+            account: None,
+            next: 1,
+            measured: Arc::clone(measured),
+            commands,
+            events,
+            rolled: 0,
         };
-        let net = NetKey::from_seed(blake3::hash(&key.public()).as_bytes());
-        let client = Client::new(config, endpoint.clone(), &identity(&net)?)?;
-        let (commands, commands_in) = mpsc::channel(LOAD_COMMANDS_MAX);
-        let (events_in, events) = mpsc::channel(EVENTS);
-        let hear = Arc::clone(measured);
-        tokio::spawn(async move {
-            let heard = |event| {
-                // A player that is done hears no more, and its client a moment later.
-                if let Err(TrySendError::Full(_)) = events_in.try_send(event) {
-                    hear.heard.fail(format!("player {number} is too far behind to hear its node"));
-                }
-            };
-            let _ = client.run(commands_in, heard).await;
-        });
-        let pledged = cluster.genesis.is_pledged(number);
-        let own = PlayerKey::from_seed(&player_seed(load.seed, number));
-        let half = pledged.then(|| Bringing::new(own, cluster.chain, Arc::clone(&validators), table));
-        let (chain, measured, mut starts) = (cluster.chain, Arc::clone(measured), starts.clone());
-        let (number, next, account, rolled) = (number as usize, 1, None, 0);
-        let mut player = Player { number, key, chain, table, half, account, next, measured, commands, events, rolled };
-        let (lasts, buy_in) = (load.duration, cluster.genesis.grant / 2);
         // Neighbours are one of each kind: both kinds are spread over the second alike.
         let shift = CYCLE.mul_f64((number / 2) as f64 / f64::from(load.users.div_ceil(2)));
-        tokio::spawn(async move {
-            let plays = async {
-                player.prepare(buy_in).await?;
-                let start = loop {
-                    if let Some(start) = *starts.borrow_and_update() {
-                        break start;
-                    }
-                    tokio::select! {
-                        changed = starts.changed() => changed.context("the run is over")?,
-                        event = player.events.recv() => {
-                            player.hear(event.context("a client has stopped")?).await?;
-                        }
-                    }
-                };
-                player.play(start, shift, lasts).await
-            };
-            let played: anyhow::Result<()> = plays.await;
-            if let Err(problem) = played {
-                player.measured.heard.fail(format!("player {number}: {problem:#}"));
-            }
-        });
+        tokio::spawn(player.take_part(starts.clone(), cluster.genesis.grant / 2, shift, load.duration));
     }
     Ok(())
+}
+
+/// Each node has as many players as the others.
+fn client_config(cluster: &Cluster, number: u32) -> ClientConfig {
+    let member = &cluster.members[number as usize % cluster.members.len()];
+    ClientConfig {
+        address: member.address.to_string(),
+        node: None,
+        others: Vec::new(),
+        chain: Some(cluster.chain),
+        program: concat!("bitcraps load ", env!("CARGO_PKG_VERSION")).into(),
+        reconnect: true,
+    }
+}
+
+/// Lets a client run. Gives where it is told what to do, and where it says what it hears.
+fn run_client(client: Client, number: u32, measured: &Arc<Measured>) -> (mpsc::Sender<Command>, mpsc::Receiver<Event>) {
+    let (commands, commands_in) = mpsc::channel(LOAD_COMMANDS_MAX);
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let measured = Arc::clone(measured);
+    tokio::spawn(async move {
+        let hear = |event| {
+            // A player that is done hears no more, and its client a moment later.
+            if let Err(TrySendError::Full(_)) = events_in.try_send(event) {
+                measured.heard.fail(format!("player {number} is too far behind to hear its node"));
+            }
+        };
+        let _ = client.run(commands_in, hear).await;
+    });
+    (commands, events)
 }
 
 /// Runs the players and judges what they measured.

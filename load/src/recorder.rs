@@ -51,9 +51,9 @@ pub struct Second {
     pub counts: Counts,
     /// Half of the receipts that arrived in it came within this time, in milliseconds.
     pub p50_ms: f64,
-    /// 95 of 100.
+    /// 95 of 100 receipts that arrived in it came within this time, in milliseconds.
     pub p95_ms: f64,
-    /// All of them.
+    /// All receipts that arrived in it came within this time, in milliseconds.
     pub max_ms: f64,
 }
 

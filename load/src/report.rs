@@ -14,20 +14,21 @@ mod text;
 mod plots;
 mod svg;
 mod html;
+mod files;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use aside::{NewFile, Readers, write_new};
 use engine::limits::REPORT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
 pub use compare::{Comparison, Judgement, Row, SAME_PERCENT, Unit, comparison_html};
+pub use files::write_new_in;
 pub use html::html;
 
 /// Receipts are wanted within this time; plots draw it.
@@ -38,7 +39,6 @@ pub const MEMORY_TARGET_MB: f64 = 512.0;
 pub const SAMPLES_MAX: usize = 600;
 
 const JSON_NAME: &str = "report.json";
-const HTML_NAME: &str = "report.html";
 
 /// One load run. Times are in milliseconds; a figure without a single sample is zero.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Report {
     /// The version of the node.
     pub version: String,
     /// What it ran on.
-    pub machine: Machine,
+    pub machine: Host,
     /// What was asked of the node.
     pub load: Offered,
     /// The figures of the whole run, at the top level of the JSON.
@@ -76,7 +76,7 @@ pub struct Report {
 
 /// What a run ran on.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Machine {
+pub struct Host {
     /// Cores that the system shows.
     pub cores: u32,
     /// Memory, in megabytes.
@@ -109,13 +109,13 @@ pub struct Offered {
 pub struct Summary {
     /// Intents that were sent.
     pub offered: u64,
-    /// Of them, those that the node said it has.
+    /// Intents that the node said it has.
     pub acknowledged: u64,
-    /// Those with a receipt that says applied.
+    /// Intents with a receipt that says applied.
     pub settled: u64,
-    /// Those that were refused.
+    /// Intents that were refused with a receipt, or shed.
     pub refused: u64,
-    /// Those that nothing was heard of.
+    /// Intents without their last answer when the run ended.
     pub lost: u64,
     /// Intents settled a second.
     pub rate: f64,
@@ -212,35 +212,6 @@ pub enum ReadError {
 }
 
 impl Report {
-    /// Writes `report.json` and `report.html` into a directory, which is made if it is not there. No report is overwritten.
-    ///
-    /// # Errors
-    /// Names the file that is there, or cannot be written.
-    pub fn write(&self, dir: &Path) -> io::Result<()> {
-        write_new_in(dir, &[(JSON_NAME, self.json()?), (HTML_NAME, html(self))])
-    }
-
-    /// Looks whether a report can be written into a directory, which may have to be made: before a run of hours, and not after it.
-    /// Nothing stays behind.
-    ///
-    /// # Errors
-    /// Names the report that is there, or what cannot be made or written.
-    pub fn check_place(dir: &Path) -> io::Result<()> {
-        let files = [JSON_NAME, HTML_NAME].map(|name| dir.join(name));
-        if let Some(path) = files.iter().find(|path| path.exists()) {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("{} is there already; give another directory, no report is overwritten", path.display()),
-            ));
-        }
-        let made: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
-        let begin = |path: &PathBuf| NewFile::create(path, Readers::Usual).map(drop).map_err(named(path));
-        let tried = fs::create_dir_all(dir).map_err(named(dir)).and_then(|()| files.iter().try_for_each(begin));
-        // The run may fail, or keep its node in a new directory that holds this one. The deepest come first.
-        made.iter().for_each(|path| _ = fs::remove_dir(path));
-        tried
-    }
-
     /// Reads a report from its JSON, or from the directory that holds it.
     ///
     /// # Errors
@@ -282,25 +253,6 @@ impl Report {
         let rate = self.summary.offered as f64 / self.load.duration_s;
         (self.load.duration_s > 0.0 && rate.is_finite()).then_some(rate)
     }
-}
-
-/// An error with the path that it is about.
-fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
-    let path = path.display().to_string();
-    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
-}
-
-/// Writes files into a directory, which is made if it is not there; none is overwritten.
-///
-/// # Errors
-/// Names the file that is there, or cannot be written.
-pub fn write_new_in(dir: &Path, files: &[(&str, String)]) -> io::Result<()> {
-    fs::create_dir_all(dir).map_err(named(dir))?;
-    for (name, text) in files {
-        let path = dir.join(name);
-        write_new(&path, text.as_bytes(), Readers::Usual).map_err(named(&path))?;
-    }
-    Ok(())
 }
 
 /// Numbers as JSON keeps them. It has no NaN and writes null, so every null is taken for a ratio of nothing to nothing: where one

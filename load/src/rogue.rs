@@ -97,7 +97,7 @@ impl Rogue {
     }
 }
 
-/// What it says, and when it has to be made anew.
+/// What a rogue says, and until which height it holds: then its messages are made anew.
 struct Saying {
     kind: RogueKind,
     slot: u32,

@@ -23,14 +23,14 @@ use super::drive::Driver;
 use super::hostile::{Disturbed, disturb};
 use super::recorder::{Counts, Recorder, cdf, quantile_ms};
 use super::report::{
-    LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Machine, Offered, Report, Second, Summary, Target as Goal,
+    Host, LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Offered, Report, Second, Summary, Target as Goal,
 };
 use super::rogue::RogueKind;
 use super::scenario::Load;
 use super::schedule::Heard;
 use super::signing::SignedAhead;
 use super::target::{Meter, Sample, Target};
-use super::users::{House, Users, stray_key};
+use super::users::{PlayedChain, Users, stray_key};
 use audit::replay::{ReplayConfig, replay};
 use keys::identity;
 use node::config::{Config, ServedAt};
@@ -126,7 +126,7 @@ pub(super) fn new_chain(load: &Load) -> NewChain {
 }
 
 /// What a node says to whoever connects, and its chain.
-pub(super) fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, House)> {
+pub(super) fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, PlayedChain)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let local: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
@@ -147,7 +147,7 @@ pub(super) fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, H
         genesis.check()?;
         let (chain, Genesis { tables, grant, .. }) = (Genesis::chain_id(&bytes), genesis);
         anyhow::ensure!(chain == welcome.chain, "the genesis that the node gives is of another chain than it says");
-        Ok((welcome, House { chain, tables, grant }))
+        Ok((welcome, PlayedChain { chain, tables, grant }))
     })
 }
 
@@ -163,7 +163,7 @@ pub fn run(
 ) -> anyhow::Result<Report> {
     let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
-    let (welcome, house) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
+    let (welcome, played) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
         Some(lost) => {
             let lost = lost.to_string();
             let lost = lost.trim_end_matches(&format!(" at {address}"));
@@ -171,13 +171,13 @@ pub fn run(
         }
         None => error,
     })?;
-    let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
+    let users = Users::new(load.users, played, load.seed, welcome.standing.now_ms);
     let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let driver = Driver::connect(load, &[address], users)?;
     let signed_count = signed.count;
     let others =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("others").enable_all().build()?;
-    let disturbed = disturb(&others, load, address, house.chain)?;
+    let disturbed = disturb(&others, load, address, played.chain)?;
     // The disturbers are there before the first intent is due.
     std::thread::sleep(Duration::from_micros(600) * load.idle);
     let mut node = target.as_ref().map(|target| Meter::new(target.pid())).transpose()?;
@@ -207,7 +207,7 @@ pub fn run(
             None
         }
     };
-    let (tables, transport) = (house.tables, "quic");
+    let (tables, transport) = (played.tables, "quic");
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
 }
@@ -489,11 +489,11 @@ fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<(Goal, b
     Ok((Goal { name: "replay".into(), wanted: "agrees".into(), found, met: agrees }, agrees))
 }
 
-fn machine() -> anyhow::Result<Machine> {
+fn machine() -> anyhow::Result<Host> {
     let mut system = sysinfo::System::new().context("this system's figures")?;
     system.refresh_memory();
     system.refresh_cpu_all();
-    Ok(Machine {
+    Ok(Host {
         cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         memory_mb: system.total_memory() / 1_000_000,
         cpu: system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default(),

@@ -18,7 +18,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// Its name.
+    /// The name by which `load` runs the scenario, and reports call it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Baseline => "baseline",
@@ -95,7 +95,7 @@ pub struct Load {
     pub slow_readers: u32,
     /// Further connections that do what is forbidden, again and again.
     pub hostile: u32,
-    /// What they do; `None` for each kind in turn.
+    /// What the hostile connections do; `None` for each kind in turn.
     pub hostile_kind: Option<HostileKind>,
     /// Further connections that say hello and nothing else.
     pub idle: u32,

@@ -152,7 +152,7 @@ impl Heard {
         self.wait_within(what, count, PATIENCE, done)
     }
 
-    /// The same, where nothing may move for `patience`.
+    /// Waits for a part of the preparation, until nothing has moved for `patience`.
     ///
     /// # Errors
     /// As [`Heard::wait`].

@@ -160,13 +160,13 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::users::House;
+    use crate::users::PlayedChain;
     use order::signature::SignedItem;
 
     /// The first signatures may take much longer than the others, where something else has the processors just then.
     #[test]
     fn no_intent_is_handed_over_while_it_expires_too_late_for_a_node() {
-        let users = Users::new(1, House { chain: [5; 32], tables: 1, grant: 1_000 }, 3, 1_800_000_000_000);
+        let users = Users::new(1, PlayedChain { chain: [5; 32], tables: 1, grant: 1_000 }, 3, 1_800_000_000_000);
         let file = tempfile::tempfile().expect("a file");
         let signed = SignedAhead { start_s: users.now_s() + EARLY_S + 5, count: 0, file };
         signed.await_start(&users, 3, &AtomicBool::new(true));
@@ -194,7 +194,7 @@ mod tests {
             seed: 3,
         };
         let chain = [5; 32];
-        let users = Users::new(7, House { chain, tables: 2, grant: 1_000 }, 3, 1_800_000_000_000);
+        let users = Users::new(7, PlayedChain { chain, tables: 2, grant: 1_000 }, 3, 1_800_000_000_000);
         let dir = tempfile::tempdir().expect("a folder");
         let mut signed = SignedAhead::sign(&load, &users, dir.path(), &AtomicBool::new(false), |_| ()).expect("signed");
         assert_eq!(signed.count, 40_000);

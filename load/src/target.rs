@@ -18,11 +18,11 @@ const LAST_BYTES: u64 = 64 << 10;
 pub struct Target {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    /// Where it listens.
+    /// Where the node listens.
     pub address: SocketAddr,
-    /// Its network key.
+    /// The node's network key.
     pub key: [u8; 32],
-    /// Its session.
+    /// The directory of the node's session.
     pub session: PathBuf,
 }
 
@@ -35,7 +35,7 @@ impl Target {
         Self::start_logging(config, session, Stdio::inherit())
     }
 
-    /// The same with a log in a file of its own, behind what is there.
+    /// Starts `bitcraps node` as [`Target::start`] does, with a log in a file of its own, behind what is there.
     ///
     /// # Errors
     /// If it does not listen, or the file cannot be written.
@@ -168,7 +168,7 @@ impl Meter {
         Ok(meter)
     }
 
-    /// What it uses now.
+    /// Processor time since the last sample, and memory now.
     pub fn sample(&mut self) -> Sample {
         let what = ProcessRefreshKind::nothing().with_cpu().with_memory();
         self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), false, what);

@@ -30,10 +30,10 @@ pub struct User {
 
 /// What users must know of the chain that they play on.
 #[derive(Clone, Copy, Debug)]
-pub struct House {
-    /// The chain.
+pub struct PlayedChain {
+    /// The chain id, which every intent signs.
     pub chain: Hash,
-    /// Its tables.
+    /// Craps tables of the chain, over which users are spread.
     pub tables: u32,
     /// Chips granted to an account that opens.
     pub grant: u64,
@@ -43,7 +43,7 @@ pub struct House {
 pub struct Users {
     users: Vec<User>,
     bets: Vec<BetId>,
-    house: House,
+    played: PlayedChain,
     /// The node's time when this process' clock showed zero, in milliseconds since the Unix epoch.
     offset_ms: i64,
 }
@@ -70,23 +70,23 @@ fn wall_ms() -> i64 {
 }
 
 impl Users {
-    /// `count` users, spread over the tables of a house whose node says that it is `now_ms`.
+    /// `count` users, spread over the tables of a chain whose node says that it is `now_ms`.
     ///
     /// # Panics
     /// If the catalogue lacks a bet that they place.
-    pub fn new(count: u32, house: House, seed: u64, now_ms: u64) -> Self {
+    pub fn new(count: u32, played: PlayedChain, seed: u64, now_ms: u64) -> Self {
         // First: a million keys take half a minute.
         let offset_ms = now_ms as i64 - wall_ms();
         let user = |number: u32| {
             let key = Ed25519KeyPair::from_seed_unchecked(&player_seed(seed, number)).expect("any 32 bytes are a seed");
             let public = key.public_key().as_ref().try_into().expect("32 bytes");
             let net = NetKey::from_seed(&seed_of(seed, "net", number));
-            User { public, key, net, table: TableId(number % house.tables) }
+            User { public, key, net, table: TableId(number % played.tables) }
         };
         let bet =
             |name: &&str| BetId(BETS.iter().position(|bet| bet.name == *name).expect("a bet of the catalogue") as u8);
         let bets = BET_NAMES.iter().map(bet).collect();
-        Self { users: (0..count).into_par_iter().map(user).collect(), bets, house, offset_ms }
+        Self { users: (0..count).into_par_iter().map(user).collect(), bets, played, offset_ms }
     }
 
     /// The users, by number.
@@ -106,7 +106,7 @@ impl Users {
 
     /// The user's signature under a body.
     pub fn sign(&self, user: usize, body: IntentBody) -> Intent {
-        let signature = self.users[user].key.sign(&body.signed_bytes(&self.house.chain));
+        let signature = self.users[user].key.sign(&body.signed_bytes(&self.played.chain));
         Intent { body, signature: signature.as_ref().try_into().expect("64 bytes") }
     }
 
@@ -118,7 +118,7 @@ impl Users {
     /// Takes the seat, with half of what the account was granted.
     pub fn sit(&self, user: usize) -> Intent {
         let body = self.body(user, IntentKind::Sit, 2, self.now_s() + EXPIRY_S);
-        self.sign(user, body.at(self.users[user].table).amount(self.house.grant / 2))
+        self.sign(user, body.at(self.users[user].table).amount(self.played.grant / 2))
     }
 
     /// A user's intent of the schedule, from the 0th: a bet. Its number says which bet, and how much.
@@ -170,7 +170,7 @@ impl Due {
         self.slot(user, number).store(tag(number) | micros, Ordering::Relaxed);
     }
 
-    /// When it was due, unless it was acknowledged or answered before.
+    /// When an intent that the node has now was due, in microseconds after the start; `None` if it was acknowledged or answered before.
     pub fn acknowledge(&self, user: usize, number: u64) -> Option<u64> {
         let slot = self.slot(user, number);
         let found = slot.load(Ordering::Relaxed);
@@ -179,7 +179,8 @@ impl Due {
         is_new.then(|| slot.store(found | ACKNOWLEDGED, Ordering::Relaxed)).map(|()| found & MICROS)
     }
 
-    /// When it was due and whether this is the first word about it, unless it had its last answer before.
+    /// When an intent with its last answer was due, in microseconds after the start, and whether this is the first word about it; `None`
+    /// if it had its last answer before.
     pub fn finish(&self, user: usize, number: u64) -> Option<(u64, bool)> {
         let slot = self.slot(user, number);
         let found = slot.load(Ordering::Relaxed);

@@ -33,7 +33,7 @@ const _: () = assert!(EXCESS_OFFENCE > ENTRY_COST);
 
 /// A message with a price.
 pub trait Priced {
-    /// What it costs this node to handle it; `None` where each part of it is paid for on its own.
+    /// What a message costs the node that handles it; `None` where each part of it is paid for on its own.
     fn price(&self) -> Option<u32>;
 }
 

@@ -80,7 +80,7 @@ impl Client {
         Self::speaking(ALPN, config, endpoint, identity)
     }
 
-    /// The same for another version of the protocol: for tests of its refusal.
+    /// A client that speaks another version of the protocol: for tests of its refusal.
     ///
     /// # Errors
     /// If the key cannot be used.
@@ -95,7 +95,7 @@ impl Client {
         Ok(Self { endpoint, quic, started: Instant::now(), redial, dialogue })
     }
 
-    /// The same, with a connection that counts as lost after so long a silence: for a person who looks at it.
+    /// This client, whose connection counts as lost after so long a silence: for a person who looks at it.
     #[must_use]
     pub fn lost_after(mut self, silence: Duration) -> Self {
         self.quic.transport_config(client_transport(RECEIVE_WINDOW, silence));

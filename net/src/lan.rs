@@ -22,9 +22,9 @@ pub struct Found {
     pub key: Key,
     /// The chain that it says it keeps.
     pub chain: Hash,
-    /// Its name.
+    /// The name that it says it has, for people: nothing in it moves a cursor or fills a screen.
     pub name: String,
-    /// Where it is.
+    /// Where the node takes connections.
     pub address: SocketAddr,
 }
 

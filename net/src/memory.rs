@@ -41,7 +41,7 @@ impl Conditions {
 /// What happened to packets so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Traffic {
-    /// Sent.
+    /// Packets that were sent.
     pub sent: u64,
     /// Lost on the way, or cut off.
     pub lost: u64,
@@ -51,7 +51,7 @@ pub struct Traffic {
     pub overtaken: u64,
 }
 
-/// A network.
+/// A network of one process, whose packets are lost, late or doubled as its conditions say.
 #[derive(Clone)]
 pub struct Network(Arc<Mutex<State>>);
 

@@ -90,7 +90,7 @@ impl CloseCode {
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
 #[error("{}: {text}", .code.name())]
 pub struct Close {
-    /// The code.
+    /// Why, as a program reads it; QUIC carries it to the other side.
     pub code: CloseCode,
     /// Details for a person.
     pub text: String,
@@ -143,9 +143,9 @@ pub(crate) struct Inflow<M> {
 /// Messages of one connection since they were last counted.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Handled {
-    /// Those that were handled; of intents, each one.
+    /// Messages that were handled; of intents, each one.
     pub handled: u32,
-    /// Those that the budget could not pay.
+    /// Messages that the budget could not pay.
     pub dropped: u32,
 }
 
@@ -335,7 +335,7 @@ impl Talk {
         Ok(())
     }
 
-    /// Those within budget and credit go on; the others are shed at once.
+    /// Intents within budget and credit go on to the tick; the others are shed at once.
     fn intents(
         &mut self,
         mut intents: Vec<Intent>,
@@ -377,7 +377,7 @@ impl Talk {
         }
     }
 
-    /// Those within credit go on; the others are shed at once. All of them were paid for with their message.
+    /// Pledges within credit go on to the tick; the others are shed at once. All of them were paid for with their message.
     fn pledges(&mut self, mut pledges: Vec<PledgeRow>, now: Duration, events: &mut Vec<Event>) {
         pledges.retain(|row| {
             let id = row.id();

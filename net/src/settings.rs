@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serializer};
 /// the value and what describes the file (its JSON Schema) ask the same bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// The least.
+    /// The smallest value that is allowed.
     pub least: u64,
-    /// The most; `u64::MAX` for no bound.
+    /// The largest value that is allowed; `u64::MAX` for no bound.
     pub most: u64,
     /// Whether 0 may stand beside them, as a word for "none".
     pub or_zero: bool,

@@ -105,7 +105,7 @@ impl Identity {
         Ok(Self { key, sign: Arc::new(sign), certified, reset, rules })
     }
 
-    /// Signs.
+    /// Signs the record by which nodes tell each other where this one is reached.
     pub fn sign(&self, bytes: &[u8; 128]) -> [u8; 64] {
         (self.sign)(bytes)
     }

@@ -47,7 +47,7 @@ pub const PLAYING_BYTES: u64 = RECEIVE_WINDOW as u64 + SEND_WINDOW as u64 + QUEU
 const CRYPTO_WINDOW: u32 = 16 * 1024;
 /// What QUIC may hold of any connection beside its windows: packets, whole, of which no more than a byte each may be in a window.
 pub const IDLE_PACKETS_BYTES: u64 = CRYPTO_WINDOW as u64 + packets_bytes(CRYPTO_WINDOW) + packets_bytes(IDLE_WINDOW);
-/// The same of one that plays.
+/// What QUIC may hold of a connection that plays beside its windows, in the same way.
 pub const PLAYING_PACKETS_BYTES: u64 =
     CRYPTO_WINDOW as u64 + packets_bytes(CRYPTO_WINDOW) + packets_bytes(RECEIVE_WINDOW);
 
@@ -162,9 +162,9 @@ pub(crate) fn lanes_transport() -> Arc<TransportConfig> {
 
 /// A bound UDP socket, and the buffers that the system gave it.
 pub struct BoundSocket {
-    /// The socket.
+    /// The socket, with the buffers that it was asked for, if the system gives as much.
     pub socket: std::net::UdpSocket,
-    /// Where it is bound.
+    /// The address that the socket is bound to: its port is known even where the system chose it.
     pub address: SocketAddr,
     /// Bytes of its receive buffer.
     pub receive_bytes: usize,

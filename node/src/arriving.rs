@@ -62,11 +62,11 @@ enum Stage {
     Values { note: ChainNote, of: PeerId, until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
     /// All that have the snapshot are asked for its groups.
     Groups(Fetching),
-    /// It came to nothing; it begins again then.
+    /// The snapshot came to nothing; it is asked for again then.
     Resting(u64),
     /// Everything was handed over.
     Finishing(ChainNote),
-    /// It is on disk, and the journal may begin at it.
+    /// The snapshot is on disk, and the journal may begin at it.
     Arrived(ChainNote),
 }
 

@@ -44,7 +44,7 @@ pub struct Told {
     pub tick: Tick,
     /// What the node's clock shows, in milliseconds since the Unix epoch.
     pub now_ms: u64,
-    /// The same moment, as its disk counts.
+    /// The same moment as the node's disk counts time.
     pub at: Duration,
 }
 
@@ -90,7 +90,7 @@ impl NodeClock {
         self.time == Time::Wall
     }
 
-    /// Whether it is told its time.
+    /// Whether the clock is told its time by whoever steps the node.
     pub fn is_told(&self) -> bool {
         self.time == Time::Told
     }
@@ -119,7 +119,7 @@ impl NodeClock {
         self.tick
     }
 
-    /// Its time, in milliseconds since the Unix epoch.
+    /// The time of this tick, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
     }

@@ -33,7 +33,7 @@ pub struct Config {
     version: Version,
     /// The process and its session.
     pub node: NodeConfig,
-    /// What it says of itself.
+    /// What the node logs, and how.
     pub log: LogConfig,
     /// Where the keys are.
     pub keys: KeysConfig,
@@ -43,9 +43,9 @@ pub struct Config {
     pub storage: StorageConfig,
     /// The cache of history.
     pub cache: CacheSection,
-    /// What it may have of the machine's memory.
+    /// What the node may have of the machine's memory.
     pub memory: MemoryConfig,
-    /// What is served about it.
+    /// What the node serves over HTTP about itself.
     pub monitoring: MonitoringConfig,
     /// Who is told when something is the matter.
     pub alerts: AlertsConfig,
@@ -251,7 +251,7 @@ impl Config {
         })
     }
 
-    /// The same, of a file that may be of a newer program: what this one does not know of it is left out, and named.
+    /// Reads a file that may be of a newer program: what this program does not know of it is left out, and named.
     ///
     /// # Errors
     /// As [`Config::parse`].
@@ -284,7 +284,7 @@ impl Config {
         Self { log: new.log, memory: new.memory, alerts: new.alerts, monitoring, ..self.clone() }
     }
 
-    /// The same with paths that hold wherever the file lies.
+    /// This configuration with paths that hold wherever the file lies.
     ///
     /// # Errors
     /// If this program's own directory is gone, or a path is no text that a file could hold.

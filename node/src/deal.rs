@@ -34,11 +34,11 @@ pub const VALIDATORS: &str = "validators.txt";
 /// Where a validator is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ValidatorAddress {
-    /// Its network key, where that is known.
+    /// The validator's network key, where that is known.
     pub key: Option<[u8; 32]>,
     /// Where others reach it: `host:port`.
     pub reach: String,
-    /// Where it listens itself.
+    /// The address at which the validator itself listens.
     pub listen: SocketAddr,
 }
 
@@ -204,11 +204,11 @@ pub enum Role {
 /// A node that was made.
 #[derive(Clone, Debug)]
 pub struct Dealt {
-    /// Its configuration.
+    /// The file of the node's configuration.
     pub config: PathBuf,
-    /// Its network key.
+    /// The node's network key.
     pub net_key: [u8; 32],
-    /// Where it is.
+    /// Where the node listens, and where others reach it.
     pub place: ValidatorAddress,
 }
 
@@ -217,7 +217,7 @@ pub struct Dealt {
 pub struct DealtChain {
     /// The chain id.
     pub chain: Hash,
-    /// Its validators, by slot.
+    /// The chain's validators, by slot.
     pub nodes: Vec<Dealt>,
 }
 
@@ -228,7 +228,7 @@ pub struct Follower {
     pub chain: Hash,
     /// Where the keys of the chain's validators are from.
     pub keys: KeySource,
-    /// The node.
+    /// The files and the address of the node.
     pub node: Dealt,
 }
 

@@ -88,10 +88,10 @@ impl Edge for Server {
 
 /// Players that live in the node's own process: they hold keys and sign intents, and use no other door than a client would.
 pub trait LocalPlayers {
-    /// The intents that they send at `now_ms`, in milliseconds since the Unix epoch, after they looked at the tables.
+    /// The intents that the players send at `now_ms`, in milliseconds since the Unix epoch, after they looked at the tables.
     fn act(&mut self, machine: &mut Machine, now_ms: u64, start_ms: u64) -> Vec<Intent>;
 
-    /// What they pledge and open at `now_ms`.
+    /// What the players pledge and open at `now_ms`, in milliseconds since the Unix epoch.
     fn pledge(&mut self, _machine: &mut Machine, _now_ms: u64) -> Vec<PledgeRow> {
         Vec::new()
     }

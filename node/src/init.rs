@@ -197,9 +197,9 @@ pub fn create(
 
 /// The keys of a node.
 pub struct OpenedKeys {
-    /// Its validator's keys; none in a node that only follows.
+    /// The validator's keys for votes and beacons; none in a node that only follows.
     pub validator: Option<Keys>,
-    /// Its network key.
+    /// The key that the node proves to whoever it speaks with.
     pub net: NetKey,
 }
 

@@ -46,7 +46,7 @@ pub struct Layered {
     pub config: Config,
     /// Of each key, in the order of the file that `init` writes.
     pub origins: Vec<(&'static str, &'static str, Origin)>,
-    /// What its operator should know of the file: that it is of a newer program.
+    /// What the operator should know of the file: that it is of a newer program.
     pub warning: Option<String>,
     /// The file.
     path: PathBuf,
@@ -130,7 +130,7 @@ impl Layered {
 }
 
 impl Layered {
-    /// The same for whoever is not the operator: what may hold a secret, or names a person, is left out unless it is empty.
+    /// The rows for whoever is not the operator: what may hold a secret, or names a person, is left out unless it is empty.
     pub fn rows_without_secrets(&self) -> Vec<(String, String, &Origin)> {
         let mut rows = self.rows();
         for (key, value, _) in &mut rows {
@@ -146,9 +146,9 @@ impl Layered {
 /// A key whose value differs between two configurations.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Changed {
-    /// Its section and name.
+    /// The key's section and name, as `net.listen`.
     pub key: String,
-    /// What it was and what it is, as TOML has it.
+    /// The value before and the value now, as TOML has them.
     pub values: (String, String),
     /// Whether a node that runs takes the new value.
     pub at_once: bool,

@@ -4,21 +4,19 @@
 //!  newest good snapshot -> frames above it, executed -> consensus log, heard again -> ready to sign
 //! ```
 
-use std::collections::VecDeque;
+mod found;
+mod restart;
+
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::Height;
-use engine::limits::UNSETTLED_RECORDED_MAX;
-use engine::message::block::Decided;
-use engine::message::certificate::Settled;
 use engine::message::note::ChainNote;
-use engine::message::{DecodeError, expect_height};
 use order::batch::BatchSecret;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
-use storage::{Arrival, Disk, Frame, FrameKind, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
+use storage::{Arrival, Disk, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
 use systems::exchange::recover::logged_heights;
 use systems::machine::{JoinError, Membership};
 use systems::{Machine, Setup};
@@ -34,6 +32,9 @@ use crate::snapshots::{Keeping, SnapshotPace};
 use crate::stopped::StopNotes;
 use words::{Failure, thousands};
 
+pub use found::SessionFound;
+use restart::execute;
+
 /// How a validator's world begins: with a setup, so many workers, and what it takes part with. It is a pointer, so that no crate
 /// above this one compiles the systems of a tick again.
 pub type Begin = fn(Setup, usize, Membership) -> Result<Machine, JoinError>;
@@ -45,7 +46,7 @@ pub struct Keys {
     pub vote: VoteKey,
     /// The beacon's group.
     pub group: BeaconGroup,
-    /// Its share of the group's key.
+    /// The validator's share of the group's key.
     pub beacon: BeaconSigner,
 }
 
@@ -66,7 +67,7 @@ pub struct Options {
     /// The height from which it may sign again although its log is lost: its operator answers for it that it signed nothing
     /// there.
     pub sign_from: Option<Height>,
-    /// Its network key, with which it proves to other nodes which validator it is; none where it speaks to no other.
+    /// The network key that its validator claims before other nodes; none where it speaks to no other.
     pub network: Option<[u8; 32]>,
 }
 
@@ -74,18 +75,18 @@ pub struct Options {
 pub struct StartedNode {
     /// The validator.
     pub machine: Machine,
-    /// Its disk.
+    /// Who writes the journal and the consensus log.
     pub storage: Box<dyn Recording>,
-    /// Its snapshots.
+    /// Who takes snapshots and keeps them.
     pub snapshots: Keeping,
     /// What answers nodes that are behind.
     pub serving: Serving,
-    /// Where it says why it stopped.
+    /// Where the node leaves a note of why it stopped.
     pub stopped: StopNotes,
     /// What marks a session to which a snapshot of other nodes is coming.
     pub arrival: Arrival,
     /// What was found of a session that goes on; nothing if it begins.
-    pub found: Option<Found>,
+    pub found: Option<SessionFound>,
 }
 
 impl StartedNode {
@@ -97,30 +98,6 @@ impl StartedNode {
         node.note_stops(self.stopped);
         node.let_arrive(self.arrival);
         node
-    }
-}
-
-/// What a session was when it was opened.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Found {
-    /// The last settled height.
-    pub height: Height,
-    /// The snapshot that the start began with; genesis if there is none.
-    pub snapshot: Option<Height>,
-    /// Heights that were executed again, above it.
-    pub executed: u64,
-    /// What was cut, damaged or put right, in words.
-    pub repaired: Vec<String>,
-}
-
-impl Found {
-    /// How the start went, in a line.
-    pub fn path(&self) -> String {
-        let from = match self.snapshot {
-            Some(height) => format!("from the snapshot at height {}", thousands(height.0)),
-            None => "from genesis".into(),
-        };
-        format!("{from}, {} heights executed again", thousands(self.executed))
     }
 }
 
@@ -138,7 +115,8 @@ pub fn open(
     open_begun(session, setup, options, Machine::validator, Arc::new(on_step))
 }
 
-/// The same, with a validator that begins in another way.
+/// Goes on with a session, or begins it, as [`open`] does, with a validator whose world `begin` makes: a simulation plants faults
+/// in it.
 ///
 /// # Errors
 /// As [`open`].
@@ -151,7 +129,7 @@ pub fn open_begun(
 ) -> anyhow::Result<StartedNode> {
     let Options { keys, threads, peers, writing, pace, driving, network, sign_from } = options;
     let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
-    let follows = keys.is_none();
+    let signs = keys.is_some();
     let mut machine = match keys {
         Some(Keys { vote, group, beacon }) => {
             let member = Membership { vote, group, signer: beacon, secret, peers, network };
@@ -159,7 +137,7 @@ pub fn open_begun(
         }
         None => Machine::follower(setup, threads, secret, peers)?,
     };
-    let mut found = Found::default();
+    let mut found = SessionFound::default();
 
     let arrival = Arrival::of(&session);
     // This comes before any snapshot is looked at: one that has not come as a whole must not be loaded.
@@ -191,13 +169,11 @@ pub fn open_begun(
         Driving::Threads => Box::new(Storage::of(disk)?),
         Driving::Stepped(drive) => drive(disk),
     };
-    if follows {
-        // Whoever signs nothing has no log to answer for.
-        if sign_from.is_some() {
-            bail!(Failure::Usage("a node that follows signs nothing: --sign-from is for a validator".into()));
-        }
-    } else {
+    // Whoever signs nothing has no log to answer for.
+    if signs {
         recover(&mut machine, &mut *storage, &log, decided, sign_from)?;
+    } else if sign_from.is_some() {
+        bail!(Failure::Usage("a node that follows signs nothing: --sign-from is for a validator".into()));
     }
     found.height = machine.chain().settled;
     let snapshots = match machine.activity().maps() {
@@ -221,7 +197,7 @@ pub fn open_begun(
 fn load_newest(
     machine: &mut Machine,
     snapshots: &SnapshotsFound,
-    found: &mut Found,
+    found: &mut SessionFound,
     on_step: &dyn Fn(&str),
 ) -> anyhow::Result<Option<ChainNote>> {
     let mut failed = false;
@@ -252,154 +228,6 @@ fn load_newest(
         machine.reset();
     }
     Ok(None)
-}
-
-/// Whether a block is the next one of the chain.
-fn follows(machine: &Machine, decided: &Decided) -> bool {
-    let (header, chain) = (&decided.block.header, machine.chain());
-    header.height == chain.decided.next() && header.parent == chain.parent && header.time_ms > chain.parent_time_ms
-}
-
-/// Takes the journal's frames: those of the last minute before the snapshot for their receipts, those above it to be
-/// executed. Returns the last decided height.
-fn execute(
-    machine: &mut Machine,
-    reader: &mut JournalReader,
-    note: Option<&ChainNote>,
-    found: &mut Found,
-    on_step: &dyn Fn(&str),
-    stopped: &StopNotes,
-) -> anyhow::Result<Height> {
-    let from = note.map_or(Height::GENESIS, |note| note.height);
-    let mut recalled = note.is_none();
-    let mut waiting: VecDeque<Decided> = VecDeque::new();
-    while let Some(Frame { kind, height, body }) = reader.next_frame()? {
-        let wrong = |error: DecodeError| Failure::Data(format!("the {kind:?} frame of height {height}: {error}"));
-        let settled = match kind {
-            FrameKind::Decided => {
-                let decided = Decided::decode(&body).map_err(wrong)?;
-                expect_height(decided.block.header.height, height).map_err(wrong)?;
-                waiting.push_back(decided);
-                // A node writes no such record; one that is read must not fill the memory all the same.
-                if waiting.len() > UNSETTLED_RECORDED_MAX {
-                    bail!(Failure::Data(format!(
-                        "the journal has more than {UNSETTLED_RECORDED_MAX} decided heights that are not settled"
-                    )));
-                }
-                continue;
-            }
-            FrameKind::Base if note.is_none() => bail!(base_lost(height, found)),
-            FrameKind::Base => {
-                // A journal that begins at a snapshot has no block of that height to compare with it: the base frame
-                // stands for it.
-                recalled |= begins_at(&body, note).map_err(wrong)?;
-                continue;
-            }
-            // Evidence changes no state, so there is nothing to execute.
-            FrameKind::Evidence => continue,
-            // A start needs nothing below its snapshot: what was given up is met only where no snapshot could be
-            // loaded.
-            FrameKind::Retired => bail!(given_up(height, found)),
-            FrameKind::Settled => Settled::decode(&body).map_err(wrong)?,
-        };
-        expect_height(settled.height, height).map_err(wrong)?;
-        // The reader may begin between a block and what it led to: such a height lies below all that a start needs.
-        if waiting.front().is_none_or(|decided| decided.block.header.height > height) && height <= from {
-            continue;
-        }
-        let decided = waiting.pop_front().filter(|decided| decided.block.header.height == height);
-        let Some(decided) = decided else {
-            bail!(Failure::Data(format!("the journal says what height {height} led to, but not what it is")));
-        };
-        if height <= from {
-            // The snapshot has the state of these heights: only their receipts are taken up, for intents that are sent
-            // again.
-            let recall = machine.recall(&decided, &settled);
-            recall.map_err(|error| Failure::Data(format!("height {height}: {error}; `db check` looks further")))?;
-            recalled |= height == from;
-            continue;
-        }
-        settle_again(machine, &decided, &settled)?;
-        found.executed += 1;
-        if found.executed.is_multiple_of(64) {
-            on_step(&format!("executing height {}", thousands(height.0)));
-        }
-    }
-    if !recalled {
-        bail!(Failure::Data(format!(
-            "the journal ends before height {from}, whose snapshot was taken when the journal had it on disk: journal/ is \
-             damaged, or from a backup that is older than snapshots/"
-        )));
-    }
-    let chain = machine.chain();
-    assert_eq!(chain.settled.0, from.0 + found.executed, "each height above the snapshot was executed once");
-    assert_eq!(chain.decided, chain.settled, "what is decided and not settled still waits");
-    decide_again(machine, &waiting, stopped)?;
-    assert_eq!(machine.chain().unsettled.len(), waiting.len(), "what the record does not settle waits for its beacon");
-    Ok(machine.chain().decided)
-}
-
-/// Why a session cannot go on whose journal begins at a snapshot that is damaged or gone.
-fn base_lost(height: Height, found: &Found) -> Failure {
-    Failure::Data(format!(
-        "the journal begins at the snapshot of height {height}, which cannot be loaded; with an empty directory, the \
-         same genesis and keys the others give one again; {}",
-        found.repaired.join("; ")
-    ))
-}
-
-/// Why a session cannot go on whose journal has retired what leads to its last height, and whose snapshots are damaged or gone.
-fn given_up(height: Height, found: &Found) -> Failure {
-    Failure::Data(format!(
-        "the journal gave up what height {height} decided (storage.bytes_max), and no snapshot above it can be loaded: \
-         restore the session from a backup; {}",
-        found.repaired.join("; ")
-    ))
-}
-
-/// Executes a height that the record has in whole, and compares what comes out.
-fn settle_again(machine: &mut Machine, decided: &Decided, settled: &Settled) -> anyhow::Result<()> {
-    let height = settled.height;
-    if !follows(machine, decided) {
-        bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
-    }
-    let led_to = machine.restore(decided, Some(settled.beacon));
-    if led_to.as_ref() != Some(settled) {
-        bail!(Failure::Mismatch(format!(
-            "height {height}: the record leads to another state than it says; `replay` shows where"
-        )));
-    }
-    assert_eq!(machine.chain().settled, height, "what was executed is the height that the record has");
-    Ok(())
-}
-
-/// Takes decided heights of which the record does not say what they led to: their beacons are put together again.
-fn decide_again(machine: &mut Machine, waiting: &VecDeque<Decided>, stopped: &StopNotes) -> anyhow::Result<()> {
-    for decided in waiting {
-        let (height, block) = (decided.block.header.height, decided.block.header.hash());
-        if !follows(machine, decided) {
-            bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
-        }
-        // Settling it again would stop the node again, at each start, before anybody can look into it.
-        if let Some(note) = stopped.poison(height, &block).map_err(Failure::Data)? {
-            bail!(
-                "{}; this node does not settle it again while stopped/poison-{height}.json says so: remove that file to \
-                 try with a mended program",
-                note.problem
-            );
-        }
-        machine.restore(decided, None);
-    }
-    Ok(())
-}
-
-/// Whether a journal that was begun at a snapshot from another node begins at the one that was loaded: it has no frames of
-/// that height, and the snapshot's root is all that there is to compare.
-fn begins_at(base: &[u8], note: Option<&ChainNote>) -> Result<bool, DecodeError> {
-    let base = ChainNote::decode(base)?;
-    let same =
-        |note: &&ChainNote| (note.height, note.block, note.root_chains) == (base.height, base.block, base.root_chains);
-    Ok(note.is_some_and(|note| same(&note)))
 }
 
 /// Hears the consensus log again. A validator that cannot know what it signed may not sign: it follows, where the others can

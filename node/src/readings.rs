@@ -8,6 +8,7 @@
 //! the next: each word is whole, and all of them only grow or say how it is now.
 
 mod arrivals;
+mod laps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -20,9 +21,11 @@ use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 use engine::message::vote::quorum;
 use engine::pool::ArenaUse;
+use systems::machine::HeldBytes;
 use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
+pub(crate) use self::laps::{Lap, Laps};
 use crate::totals::Totals;
 
 /// Upper ends of a histogram's buckets, in microseconds; one more bucket takes what is above.
@@ -49,7 +52,7 @@ const PUBLISH: Duration = Duration::from_secs(1);
 pub struct Histogram {
     /// How many fell into each bucket alone; the last is above all ends.
     pub counts: [u64; BUCKET_ENDS_US.len() + 1],
-    /// All of them together.
+    /// All times together, in microseconds.
     pub sum_us: u64,
 }
 
@@ -216,14 +219,14 @@ type SystemHistograms = [Histogram; SYSTEMS.len()];
 #[derive(Debug)]
 pub struct Readings {
     words: Box<[AtomicU64]>,
-    /// Those of the systems: apart, since they are many and few look at them.
+    /// The words of the systems' times: apart, since they are many and few look at them.
     system_words: Box<[AtomicU64]>,
     /// Steps of the tick's thread, also of those that wait for room on the disk.
     pub(crate) steps: Arc<AtomicU64>,
 }
 
 impl Default for Readings {
-    /// Those of a node that has counted nothing yet.
+    /// The readings of a node that has counted nothing yet.
     fn default() -> Self {
         let words = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
         let system_words = words(size_of::<SystemHistograms>() / size_of::<u64>());
@@ -259,19 +262,6 @@ impl Readings {
     }
 }
 
-/// The moments of one tick.
-pub(crate) struct TickMoments {
-    pub began: Instant,
-    /// How long it waited for the disk, which is no work.
-    pub waited: Duration,
-    pub exchanged: Instant,
-    pub answered: Instant,
-    /// When it had settled, if it did.
-    pub settled: Option<Instant>,
-    /// When it began to hand over to the disk, had done so, had sent, and had given a snapshot its share.
-    pub after: [Instant; 4],
-}
-
 /// A group that the disk has not synced.
 #[derive(Clone, Copy, Default)]
 struct Handed {
@@ -296,7 +286,7 @@ pub(crate) struct Recorder {
     rest_ns: [u64; SYSTEMS.len()],
     /// Groups that the disk has not synced: a ring, since groups are synced in order.
     handed: [Handed; UNSYNCED_TICKS_MAX],
-    /// How many it was given.
+    /// How many groups the disk was given.
     handed_count: usize,
     /// When the block began that this tick decided.
     block: Option<Instant>,
@@ -430,22 +420,21 @@ impl Recorder {
         self.rest_ns[place] %= 1_000;
     }
 
-    /// A tick has ended that may take so long.
-    pub fn end(&mut self, moments: &TickMoments, may_take: Duration) {
-        let now = Instant::now();
-        let took = (now - moments.began).saturating_sub(moments.waited);
+    /// A tick has ended. It is late if it worked for longer than `may_take`; `waited` is how long it stood still for the disk,
+    /// which is no work.
+    pub fn end(&mut self, laps: &Laps, settled: bool, waited: Duration, may_take: Duration) {
+        let worked = laps.began().elapsed().saturating_sub(waited);
         self.own.ticks += 1;
-        self.own.ticks_overrun += u64::from(took > may_take);
-        self.own.tick.add(took);
-        self.own.exchange.add(moments.exchanged - moments.began);
-        if let Some(settled) = moments.settled {
-            self.own.settle.add(settled - moments.answered);
+        self.own.ticks_overrun += u64::from(worked > may_take);
+        self.own.tick.add(worked);
+        self.own.exchange.add(laps.took(Lap::Exchange));
+        self.own.answer.add(laps.took(Lap::Answer));
+        if settled {
+            self.own.settle.add(laps.took(Lap::Settle));
         }
-        let [before, recorded, flushed, snapped] = moments.after;
-        self.own.answer.add(moments.answered - moments.exchanged);
-        self.own.record.add(recorded - before);
-        self.own.flush.add((flushed - recorded).saturating_sub(moments.waited));
-        self.own.snapshot.add(snapped - flushed);
+        self.own.record.add(laps.took(Lap::Record));
+        self.own.flush.add(laps.took(Lap::Flush).saturating_sub(waited));
+        self.own.snapshot.add(laps.took(Lap::Snapshot));
     }
 
     /// Whether a second has passed since readings were published.
@@ -456,10 +445,7 @@ impl Recorder {
     /// Publishes what was counted, with how the node is now.
     pub fn publish(&mut self, totals: &Totals, now: &NodeState) {
         let counts = &totals.counts;
-        let mut refused = [0; Refusal::ALL.len()];
-        for (place, (_, name, _)) in refused.iter_mut().zip(Refusal::ALL) {
-            *place = totals.refusals.get(name).copied().unwrap_or(0);
-        }
+        let refused = Refusal::ALL.map(|(_, name, _)| totals.refusals.get(name).copied().unwrap_or(0));
         self.own = TickReadings {
             ticks_missed: totals.ticks_missed,
             ticks_stalled: totals.ticks_stalled,
@@ -490,11 +476,11 @@ impl Recorder {
             known_keys_rests: now.known_keys_rests,
             block_interval_ms: now.block_interval_ms,
             behind: now.behind,
-            column_bytes: now.held_bytes[0],
-            arena_bytes: now.held_bytes[1],
+            column_bytes: now.held.columns,
+            arena_bytes: now.held.arenas,
             arena_given_bytes: now.arenas.given as u64,
             arena_lost_bytes: now.arenas.lost() as u64,
-            block_bytes: now.held_bytes[2],
+            block_bytes: now.held.blocks,
             refused,
             ..self.own
         };
@@ -515,14 +501,13 @@ pub(crate) struct SnapshotsSoFar {
 /// How a node is at a moment.
 pub(crate) struct NodeState {
     pub progress: ChainProgress,
-    /// It is a validator, and cannot know what it signed.
+    /// The node is a validator, and cannot know what it signed.
     pub lost_its_votes: bool,
-    /// It votes on a height that is not decided yet.
+    /// The validator votes on a height that is not decided yet.
     pub height_under_way: bool,
     pub unanswered: usize,
     pub unsynced_ticks: usize,
-    /// Bytes of columns, of arenas, and of blocks on their way into a snapshot.
-    pub held_bytes: [u64; 3],
+    pub held: HeldBytes,
     /// What the last settled height was given of the arenas.
     pub arenas: ArenaUse,
     pub missing_shares: SlotList,
@@ -536,7 +521,7 @@ pub(crate) struct NodeState {
     pub block_interval_ms: u64,
     /// Heights that others have settled and it has not.
     pub behind: u64,
-    /// It has heights, and nobody has the block that comes next.
+    /// The node has heights, and nobody has the block that comes next.
     pub past_gone: bool,
     pub snapshots: SnapshotsSoFar,
 }

@@ -1,7 +1,7 @@
 //! The one loop.
 //!
 //! ```text
-//!  poll -> exchange -> answer -> settle -> record -> flush -> snapshot
+//!  begin -> poll -> exchange -> answer -> settle -> record -> flush -> snapshot -> arrive -> end
 //! ```
 
 mod disk;
@@ -23,7 +23,7 @@ use systems::exchange::{Clock, ExchangeError};
 use crate::arriving::Arriving;
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
-use crate::readings::{Recorder, TickMoments, nanoseconds};
+use crate::readings::{Lap, Laps, Recorder, nanoseconds};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
 use crate::serving::{Asked, Serving};
@@ -38,51 +38,23 @@ impl Node {
     /// # Errors
     /// If the disk fails, or the order of blocks contradicts itself.
     pub fn step(&mut self) -> anyhow::Result<Option<u64>> {
-        self.recorder.step();
-        if self.recorder.is_due() {
-            self.publish();
-            self.trim();
-            engine::pool::answer();
-        }
-        if self.totals.disk_full.is_some() {
-            self.wait_for_room()?;
-            return Ok(None);
-        }
+        self.begin();
         let Some(clock) = self.poll()? else { return Ok(None) };
-        // Once the journal is about to begin at a snapshot of others, whatever a tick did here would be lost at the
-        // next start.
-        if self.take_arrived()? {
-            return Ok(None);
-        }
-        let began = Instant::now();
-        self.hear_snapshots();
-        self.recorder.arrived(&self.inputs, self.took_intents);
-        let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
-        Self::noted(self.stopped.as_ref(), exchanged)?;
-        assert!(self.inputs.is_empty(), "what arrived is taken once");
-        let exchanged = Instant::now();
-        self.recorder.add_outputs(&self.outputs, clock.now_ms, began);
-        self.answer();
-        let answered = Instant::now();
+        let mut laps = Laps::begin();
+        self.exchange(clock)?;
+        laps.end(Lap::Exchange);
+        self.answer(clock, laps.began());
+        laps.end(Lap::Answer);
         let settled = self.settle()?;
-        if settled {
-            self.totals.add_height(&self.machine);
-            self.settle_told()?;
-        }
-        let before = Instant::now();
+        laps.end(Lap::Settle);
         self.record();
-        let recorded = Instant::now();
+        laps.end(Lap::Record);
         self.flush()?;
-        // Virtual time waits for the disk while it flushes, which is no work of the tick.
-        let flushed = Instant::now();
-        let waited = if self.clock.waits_for_disk() { flushed - recorded } else { Duration::ZERO };
+        laps.end(Lap::Flush);
         self.snapshot(settled);
-        let after = [before, recorded, flushed, Instant::now()];
+        laps.end(Lap::Snapshot);
         self.arrive();
-        let settled = settled.then_some(before);
-        let moments = TickMoments { waited, began, exchanged, answered, settled, after };
-        self.recorder.end(&moments, Duration::from_millis(QUANTUM_MS * self.quanta));
-        self.machine.take_system_times(|place, taken_ns| self.recorder.system(place, taken_ns));
+        self.end(&laps, settled);
         Ok(Some(clock.now_ms))
     }
 
@@ -134,8 +106,23 @@ impl Node {
         Ok(())
     }
 
-    /// Time moves on, players act, and the network hands over what arrived. `None` if this tick is left out.
+    /// The step is counted. Once a second others may read how the node is, and what it holds in spare goes back.
+    fn begin(&mut self) {
+        self.recorder.step();
+        if self.recorder.is_due() {
+            self.publish();
+            self.trim();
+            engine::pool::answer();
+        }
+    }
+
+    /// Time moves on, players act, and the network hands over what arrived. `None` if this tick is left out: the disk has no
+    /// room or is behind, or the journal is about to begin at a snapshot of others.
     fn poll(&mut self) -> anyhow::Result<Option<Clock>> {
+        if self.totals.disk_full.is_some() {
+            self.wait_for_room()?;
+            return Ok(None);
+        }
         self.totals.ticks_missed += self.clock.advance().saturating_sub(self.quanta - 1);
         self.await_tick()?;
         let clock = self.clock.begin();
@@ -147,18 +134,29 @@ impl Node {
             self.totals.ticks_stalled += 1;
             return Ok(None);
         }
-        if let Some(players) = &mut self.players {
-            let intents = players.act(&mut self.machine, clock.now_ms, self.clock.start_ms());
-            if !intents.is_empty() {
-                self.totals.sent += intents.len() as u64;
-                self.inputs.push(Input::Intents { from: PeerId::LOCAL, intents });
-            }
-            let pledges = players.pledge(&mut self.machine, clock.now_ms);
-            if !pledges.is_empty() {
-                self.inputs.push(Input::Pledges { from: PeerId::LOCAL, pledges });
-            }
+        self.let_players_act(clock);
+        self.take_inputs();
+        // Once the journal is about to begin at a snapshot of others, whatever a tick did here would be lost at the
+        // next start.
+        Ok((!self.take_arrived()?).then_some(clock))
+    }
+
+    /// Players of this process say what they want, as those on the network do.
+    fn let_players_act(&mut self, clock: Clock) {
+        let Some(players) = &mut self.players else { return };
+        let intents = players.act(&mut self.machine, clock.now_ms, self.clock.start_ms());
+        if !intents.is_empty() {
+            self.totals.sent += intents.len() as u64;
+            self.inputs.push(Input::Intents { from: PeerId::LOCAL, intents });
         }
-        // While outputs wait for the network no more is taken from it: each input would add to them, without a bound.
+        let pledges = players.pledge(&mut self.machine, clock.now_ms);
+        if !pledges.is_empty() {
+            self.inputs.push(Input::Pledges { from: PeerId::LOCAL, pledges });
+        }
+    }
+
+    /// Takes what the network has. While outputs wait for it no more is taken: each input would add to them, without a bound.
+    fn take_inputs(&mut self) {
         self.took_intents = self.network.is_none();
         self.quanta = 1;
         if let Some(network) = &mut self.network
@@ -169,7 +167,6 @@ impl Node {
             self.quanta += if self.took_intents { std::mem::take(&mut self.left) } else { 0 };
             self.left += u64::from(!self.took_intents);
         }
-        Ok(Some(clock))
     }
 
     /// The clock on the wall was set: the operator reads it, and everyone who is connected hears it.
@@ -204,8 +201,20 @@ impl Node {
         Ok(())
     }
 
+    /// The machine takes what arrived, and says what it has to say.
+    fn exchange(&mut self, clock: Clock) -> anyhow::Result<()> {
+        self.hear_snapshots();
+        self.recorder.arrived(&self.inputs, self.took_intents);
+        let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
+        Self::noted(self.stopped.as_ref(), exchanged)?;
+        assert!(self.inputs.is_empty(), "what arrived is taken once");
+        Ok(())
+    }
+
     /// What promises nothing about the disk goes out, before a height is settled; and what was read from it for others.
-    fn answer(&mut self) {
+    /// `began` is when the tick did.
+    fn answer(&mut self, clock: Clock, began: Instant) {
+        self.recorder.add_outputs(&self.outputs, clock.now_ms, began);
         assert!(self.released.is_empty(), "what was given out once is not given out again");
         let at_once = &mut self.released;
         at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
@@ -236,9 +245,19 @@ impl Node {
         at_once.clear();
     }
 
-    /// Settles a height that is ready. One that must wait for a snapshot's room is settled in a later tick; virtual time
-    /// stands still instead, so that a session is the same with snapshots and without.
+    /// Settles a height that is ready, and behind it those that others have settled already. Says whether there was one.
     fn settle(&mut self) -> anyhow::Result<bool> {
+        let settled = self.settle_next()?;
+        if settled {
+            self.totals.add_height(&self.machine);
+            self.settle_told()?;
+        }
+        Ok(settled)
+    }
+
+    /// Settles the next height if it is ready. One that must wait for a snapshot's room is settled in a later tick; virtual time
+    /// stands still instead, so that a session is the same with snapshots and without.
+    fn settle_next(&mut self) -> anyhow::Result<bool> {
         let mut settled = Self::noted(self.stopped.as_ref(), self.machine.settle_ready(&mut self.outputs))?;
         let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
         while self.machine.is_held() && !self.clock.is_wall() {
@@ -265,6 +284,14 @@ impl Node {
             self.totals.add_height(&self.machine);
         }
         Ok(())
+    }
+
+    /// Counts what the steps of the tick took.
+    fn end(&mut self, laps: &Laps, settled: bool) {
+        // Virtual time waits for the disk while it flushes, which is no work of the tick.
+        let waited = if self.clock.waits_for_disk() { laps.took(Lap::Flush) } else { Duration::ZERO };
+        self.recorder.end(laps, settled, waited, Duration::from_millis(QUANTUM_MS * self.quanta));
+        self.machine.take_system_times(|place, taken_ns| self.recorder.system(place, taken_ns));
     }
 }
 

@@ -52,12 +52,13 @@ pub enum Asked {
 /// What answers nodes that are behind.
 pub struct Serving {
     asked: VecDeque<Question>,
-    reading: Reading,
+    reading: ReadBy,
     /// Turns of the thread, once there is one.
     turns: Arc<AtomicU64>,
 }
 
-enum Reading {
+/// Who reads what is asked for, since a tick must not wait for the disk.
+enum ReadBy {
     /// Nobody asked yet, so there is no thread.
     Unstarted(Option<Sources>),
     /// Beside the tick.
@@ -89,7 +90,7 @@ impl Serving {
     /// Answers from a session that this process writes; in steps, or with a thread that starts with the first question.
     pub fn of(session: &Session, stepped: bool) -> Self {
         let sources = Sources::of(session);
-        let reading = if stepped { Reading::Stepped(Box::new(sources)) } else { Reading::Unstarted(Some(sources)) };
+        let reading = if stepped { ReadBy::Stepped(Box::new(sources)) } else { ReadBy::Unstarted(Some(sources)) };
         Self { asked: VecDeque::new(), reading, turns: Arc::default() }
     }
 
@@ -97,7 +98,7 @@ impl Serving {
     /// answered.
     pub fn ask(&mut self, to: PeerId, what: Asked, last: Height) {
         // One question of each peer at a time: one that asks faster than the disk reads must not keep the others out.
-        let busy = matches!(&self.reading, Reading::Thread(thread) if thread.busy.contains(&to));
+        let busy = matches!(&self.reading, ReadBy::Thread(thread) if thread.busy.contains(&to));
         if self.asked.len() < SERVED_QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
             self.asked.push_back(Question { to, what, last });
         }
@@ -105,40 +106,40 @@ impl Serving {
 
     /// The thread that it has, or will have.
     pub(crate) fn threads(&self) -> Option<WatchedThread> {
-        let is_stepped = matches!(self.reading, Reading::Stepped(_));
+        let is_stepped = matches!(self.reading, ReadBy::Stepped(_));
         (!is_stepped).then(|| WatchedThread::new("serving", BACKGROUND_PERIOD, Arc::clone(&self.turns)))
     }
 
     /// Whether nobody waits for an answer.
     pub fn is_idle(&self) -> bool {
-        self.asked.is_empty() && !matches!(&self.reading, Reading::Thread(thread) if !thread.busy.is_empty())
+        self.asked.is_empty() && !matches!(&self.reading, ReadBy::Thread(thread) if !thread.busy.is_empty())
     }
 
     /// Goes on, and appends what was read meanwhile.
     pub fn turn(&mut self, outputs: &mut Vec<Output>) {
-        if let Reading::Unstarted(sources) = &mut self.reading {
+        if let ReadBy::Unstarted(sources) = &mut self.reading {
             if self.asked.is_empty() {
                 return;
             }
             let sources = sources.take().expect("taken only here");
             match ReadingThread::start(sources, Arc::clone(&self.turns)) {
-                Ok(thread) => self.reading = Reading::Thread(thread),
+                Ok(thread) => self.reading = ReadBy::Thread(thread),
                 Err(unstarted) => {
                     let (sources, problem) = *unstarted;
                     tracing::warn!("nobody is served: {problem}");
                     // Whoever asked asks again, or another: a thread is not tried for in every tick.
-                    (self.reading, self.asked) = (Reading::Unstarted(Some(sources)), VecDeque::new());
+                    (self.reading, self.asked) = (ReadBy::Unstarted(Some(sources)), VecDeque::new());
                     return;
                 }
             }
         }
         match &mut self.reading {
-            Reading::Stepped(sources) => {
+            ReadBy::Stepped(sources) => {
                 let Some(question) = self.asked.pop_front() else { return };
                 outputs.extend(told(question.to, sources.answer(&question)));
             }
-            Reading::Thread(thread) => thread.turn(&mut self.asked, outputs),
-            Reading::Unstarted(_) => {}
+            ReadBy::Thread(thread) => thread.turn(&mut self.asked, outputs),
+            ReadBy::Unstarted(_) => {}
         }
     }
 }

@@ -52,14 +52,14 @@ enum State {
     Finishing,
     /// Groups come from other nodes.
     Receiving,
-    /// All of them are on disk, or they came to nothing.
+    /// All groups are on disk, or they came to nothing.
     Received(bool),
 }
 
 /// What a tick has done before its part for snapshots.
 pub(crate) struct SnapshotTurn {
     pub tick: Tick,
-    /// Whether it settled a height.
+    /// Whether the tick settled a height.
     pub settled: bool,
     /// The last height that the journal has on disk.
     pub on_disk: Height,
@@ -92,7 +92,7 @@ pub struct Keeping {
 pub struct SnapshotCounts {
     /// Snapshots on disk.
     pub taken: u64,
-    /// Those that came to nothing.
+    /// Snapshots that came to nothing.
     pub failed: u64,
     /// The last one.
     pub last: Option<SnapshotDone>,

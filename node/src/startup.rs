@@ -28,10 +28,10 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All of them, in order.
+    /// All phases, in the order in which a start goes through them.
     pub const ALL: [Self; 4] = [Self::System, Self::Core, Self::Service, Self::Final];
 
-    /// Its name.
+    /// The phase's name, as operators read it.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -56,17 +56,17 @@ const _: () = {
 pub struct PhaseTimes([Duration; Phase::ALL.len()]);
 
 impl PhaseTimes {
-    /// How long one took; nothing if it was not there yet.
+    /// How long a phase took; zero if the start has not come to it.
     pub fn of(&self, phase: Phase) -> Duration {
         self.0[phase as usize]
     }
 
-    /// All of them together.
+    /// How long the whole start took.
     pub fn total(&self) -> Duration {
         self.0.iter().sum()
     }
 
-    /// All of them, for people.
+    /// The times of all phases, for people.
     pub fn words(&self) -> String {
         let mut words = String::new();
         for phase in Phase::ALL {

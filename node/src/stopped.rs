@@ -96,7 +96,7 @@ impl StopNotes {
         }
     }
 
-    /// Those that are kept.
+    /// The notes of divergences that are kept.
     fn divergences(&self) -> io::Result<Vec<PathBuf>> {
         let is_one =
             |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains("-by-"));

@@ -15,7 +15,7 @@ pub(crate) const BACKGROUND_PERIOD: Duration = Duration::from_secs(15);
 /// A thread that shows that it moves: `turns` grows at least once in `period`, also where it has nothing to do.
 #[derive(Clone, Debug)]
 pub struct WatchedThread {
-    /// Its name, as the system shows it.
+    /// The thread's name, as the system shows it.
     pub name: String,
     /// How often it moves, at least; work that it may be at for longer is part of it.
     pub period: Duration,

@@ -14,7 +14,7 @@ pub struct TickThrottle {
     snapshots_paused: AtomicBool,
     /// A snapshot that is under way copies one group of so many that it may in a tick.
     snapshots_slowed: AtomicUsize,
-    /// That the thread gives back what it holds in spare.
+    /// Asks the thread to give back what it holds in spare.
     pub trim: TrimRequest,
 }
 

@@ -1,5 +1,6 @@
 //! What the client knows of the game, and the sentences that news become.
 
+mod seat_lost;
 mod seat;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +15,7 @@ use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled
 use systems::ledger::held;
 use systems::{Catalogue, Setup};
 
-pub use seat::SeatLost;
+pub use seat_lost::SeatLost;
 
 use super::odds::OddsBook;
 use words::sentences::{Severity, profit, receipt_words, resolution_words, roll_words};

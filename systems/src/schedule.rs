@@ -68,29 +68,29 @@ impl SystemTimes {
     }
 }
 
-/// A place in the chain: what is there runs after all that is before it.
+/// Where a system stands among all: it runs after all that stand before it.
 #[derive(SystemSet, Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Place(usize);
+struct Position(usize);
 
 /// A schedule while it is put together: its systems run one after another, and after each it is noted how long it took.
-pub struct Chain {
+pub struct ScheduleBuilder {
     schedule: Schedule,
     place: usize,
 }
 
-impl Chain {
-    /// One that begins with this system of [`SYSTEMS`].
+impl ScheduleBuilder {
+    /// A schedule that begins with this system of [`SYSTEMS`].
     ///
     /// # Panics
-    /// If there is none of that name.
+    /// If no system has that name.
     pub fn beginning(name: &str) -> Self {
         let place = SYSTEMS.iter().position(|of| *of == name).expect("a system");
         let mut schedule = chained();
-        schedule.add_systems((|mut times: ResMut<'_, SystemTimes>| times.begins()).in_set(Place(place)));
+        schedule.add_systems((|mut times: ResMut<'_, SystemTimes>| times.begins()).in_set(Position(place)));
         Self { schedule, place }
     }
 
-    /// Adds the next one.
+    /// Adds the next system.
     ///
     /// # Panics
     /// If it is not the next of [`SYSTEMS`].
@@ -98,12 +98,12 @@ impl Chain {
         let place = self.place;
         assert_eq!(SYSTEMS.get(place), Some(&name), "systems are listed in their order");
         let end = move |mut times: ResMut<'_, SystemTimes>| times.ended(place);
-        self.schedule.add_systems((system, end).chain().after(Place(place)).in_set(Place(place + 1)));
+        self.schedule.add_systems((system, end).chain().after(Position(place)).in_set(Position(place + 1)));
         self.place += 1;
         self
     }
 
-    /// The schedule.
+    /// The schedule, with all systems that were added.
     pub fn end(self) -> Schedule {
         self.schedule
     }
@@ -133,8 +133,9 @@ mod tests {
     fn each_system_that_ran_has_its_time_where_somebody_lends_a_clock() {
         let (mut world, mut ran) = (World::new(), Vec::new());
         world.init_resource::<SystemTimes>();
-        let chain = Chain::beginning("check_invariants").then("check_invariants", || {}).then("update_root", || {});
-        let mut schedule = chain.end();
+        let builder =
+            ScheduleBuilder::beginning("check_invariants").then("check_invariants", || {}).then("update_root", || {});
+        let mut schedule = builder.end();
         let mut run = |world: &mut World| {
             ran.clear();
             schedule.run(world);

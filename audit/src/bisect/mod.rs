@@ -26,7 +26,7 @@ use storage::read_genesis;
 use words::Failure;
 
 use crate::export::write_image;
-use crate::reading::Reading;
+use crate::reading::ReadOptions;
 use crate::verify::Verifier;
 use crate::walker::{Difference, Recording, Step, Walker, check_groups, snapshots_of};
 use crate::weight::Weight;
@@ -59,7 +59,7 @@ pub struct Bisected {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct BisectConfig {
     /// How the sessions are read. Two states may be held at a time.
-    pub reading: Reading,
+    pub reading: ReadOptions,
     /// Where both images are written, if there are two: a new or empty directory.
     pub images: Option<PathBuf>,
 }
@@ -77,8 +77,8 @@ fn difference(height: Height, row: &RowDifference) -> Difference {
 
 impl BisectConfig {
     /// How one of two states is read: each may take half of the memory.
-    fn half(&self) -> Reading {
-        Reading { memory_max: self.reading.memory_max / 2, ..self.reading }
+    fn half(&self) -> ReadOptions {
+        ReadOptions { memory_max: self.reading.memory_max / 2, ..self.reading }
     }
 }
 
@@ -395,7 +395,7 @@ fn replay_ignoring_roots_from(
     dir: &Path,
     wrong: Height,
     at: Height,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> anyhow::Result<Option<Machine>> {
     let mut walker = Walker::near(dir, reading, wrong.back(1))?;
     walker.walk_to(wrong.back(1))?;
@@ -410,7 +410,7 @@ fn replay_ignoring_roots_from(
 }
 
 /// The state that a height of a session leads to, whatever root its record says; none if its block cannot follow.
-fn state_with(dir: &Path, step: &Step, reading: Reading) -> anyhow::Result<Option<Machine>> {
+fn state_with(dir: &Path, step: &Step, reading: ReadOptions) -> anyhow::Result<Option<Machine>> {
     let height = step.settled.height;
     let mut walker = Walker::near(dir, reading, height.back(1))?;
     walker.walk_to(height.back(1)).with_context(|| {

@@ -10,7 +10,7 @@ use crate::difference::Difference;
 use crate::recording::Step;
 
 /// A place that differs: component, row, field, and both values.
-type Place = (&'static str, usize, &'static str, String, String);
+type FieldAt = (&'static str, usize, &'static str, String, String);
 
 /// The first thing in which two records of a height differ. The certificates by which their nodes saw it decided may: each node
 /// has its own.
@@ -23,7 +23,7 @@ pub(super) fn record_difference(a: &Step, b: &Step) -> Option<Difference> {
     Some(Difference { height: a.settled.height.0, component, row: row as u64, field: field.into(), expected, found })
 }
 
-fn header_difference(left: &Block, right: &Block) -> Option<Place> {
+fn header_difference(left: &Block, right: &Block) -> Option<FieldAt> {
     let (field, first, second) = header_field(&left.header, &right.header)?;
     // That the hashes of the intents differ says little: the first intent that differs says more.
     let inside = match field {
@@ -36,14 +36,14 @@ fn header_difference(left: &Block, right: &Block) -> Option<Place> {
 
 /// Where two blocks differ whose headers are the same. A header has the hashes of all that follows it, but neither of them was
 /// compared with what does: one of the sessions may hold something that was never decided.
-fn body_difference(left: &Block, right: &Block) -> Option<Place> {
+fn body_difference(left: &Block, right: &Block) -> Option<FieldAt> {
     intents_difference(left, right)
         .or_else(|| pledges_difference(left, right))
         .or_else(|| system_difference(left, right))
         .or_else(|| carried_difference(left, right))
 }
 
-fn intents_difference(left: &Block, right: &Block) -> Option<Place> {
+fn intents_difference(left: &Block, right: &Block) -> Option<FieldAt> {
     let (one, other) = (&left.intents, &right.intents);
     if let Some(row) = one.iter().zip(other).position(|(one, other)| one != other) {
         let (one, other) = (&one[row], &other[row]);
@@ -54,7 +54,7 @@ fn intents_difference(left: &Block, right: &Block) -> Option<Place> {
     counts_differ("Block", "intent_count", one.len(), other.len())
 }
 
-fn pledges_difference(left: &Block, right: &Block) -> Option<Place> {
+fn pledges_difference(left: &Block, right: &Block) -> Option<FieldAt> {
     let (one, other) = (&left.pledges, &right.pledges);
     if let Some(row) = one.iter().zip(other).position(|(one, other)| one != other) {
         let (field, one, other) = pledge_field(&one[row], &other[row]);
@@ -63,7 +63,7 @@ fn pledges_difference(left: &Block, right: &Block) -> Option<Place> {
     counts_differ("Block", "pledge_count", one.len(), other.len())
 }
 
-fn system_difference(left: &Block, right: &Block) -> Option<Place> {
+fn system_difference(left: &Block, right: &Block) -> Option<FieldAt> {
     let (one, other) = (&left.system, &right.system);
     if let Some(row) = one.iter().zip(other).position(|(one, other)| one != other) {
         // A message may be long: its hash says that it is another.
@@ -73,13 +73,13 @@ fn system_difference(left: &Block, right: &Block) -> Option<Place> {
     counts_differ("Block", "system_count", one.len(), other.len())
 }
 
-fn carried_difference(left: &Block, right: &Block) -> Option<Place> {
+fn carried_difference(left: &Block, right: &Block) -> Option<FieldAt> {
     let hash = |carried: &Option<Certificate>| carried.as_ref().map_or("none".to_owned(), |it| hex(&it.hash()));
     let (one, other) = (&left.certificate, &right.certificate);
     (one != other).then(|| ("Certificate", 0, "carried", hash(one), hash(other)))
 }
 
-fn settled_difference(left: &Settled, right: &Settled) -> Option<Place> {
+fn settled_difference(left: &Settled, right: &Settled) -> Option<FieldAt> {
     if left.beacon != right.beacon {
         return Some(("Settled", 0, "beacon", hex(&left.beacon), hex(&right.beacon)));
     }
@@ -97,7 +97,7 @@ fn settled_difference(left: &Settled, right: &Settled) -> Option<Place> {
 }
 
 /// Where one list is the beginning of the other, only their lengths differ.
-fn counts_differ(component: &'static str, field: &'static str, one: usize, other: usize) -> Option<Place> {
+fn counts_differ(component: &'static str, field: &'static str, one: usize, other: usize) -> Option<FieldAt> {
     (one != other).then(|| (component, 0, field, one.to_string(), other.to_string()))
 }
 

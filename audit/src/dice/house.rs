@@ -5,7 +5,7 @@ use engine::Dice;
 use super::evidence::Evidence;
 use super::worth::Gains;
 
-/// What the bettors stake, in parts of their capital for each standard deviation that the house gains; each size is bet on the
+/// What the bettors put up, in parts of their capital for each standard deviation that the house gains; each size is bet on the
 /// house and against it.
 const SIZES: [f64; 4] = [1.0 / 16.0, 1.0 / 4.0, 1.0, 4.0];
 /// The part of the capital that a roll may cost at most.
@@ -16,9 +16,10 @@ const RANGE_MIN: f64 = 1e-6;
 /// Bettors on and against the house, with equal shares of the capital. Before each roll the gain that each of the 36 rolls would
 /// bring is known, and so is its mean; a bettor wins in proportion to what the house gains beyond the mean, and loses in
 /// proportion to what it falls short (testing by betting; Shafer 2021, Waudby-Smith and Ramdas 2024). Chips count, not rolls: the
-/// stake for a chip is the same while bets are as usual, and smaller where a roll could cost more than three quarters.
+/// part of the capital that is put up for a chip is the same while bets are as usual, and smaller where a roll could cost more than
+/// three quarters.
 #[derive(Clone, Copy, Debug)]
-pub struct House {
+pub struct HouseBettors {
     /// Sum of the variances of the rolls so far that could change anything, and how many they were.
     variance: f64,
     rolls: u64,
@@ -27,13 +28,13 @@ pub struct House {
     capital: [[Evidence; SIZES.len()]; 2],
 }
 
-impl Default for House {
+impl Default for HouseBettors {
     fn default() -> Self {
         Self { variance: 0.0, rolls: 0, beyond: 0.0, capital: [[Evidence::NONE; SIZES.len()]; 2] }
     }
 }
 
-impl House {
+impl HouseBettors {
     /// Takes a roll, with what each roll would have gained.
     pub fn take(&mut self, gains: &Gains, dice: Dice) {
         self.bet(gains, Some(dice));
@@ -58,8 +59,8 @@ impl House {
         let usual = (self.variance / self.rolls as f64).sqrt();
         for (capital, (sign, loss_max)) in self.capital.iter_mut().zip([(1.0, mean - least), (-1.0, most - mean)]) {
             for (capital, size) in capital.iter_mut().zip(SIZES) {
-                let stake = (size / usual).min(RISK_MAX / loss_max);
-                capital.won(stake * beyond.map_or(-loss_max, |beyond| sign * beyond));
+                let part = (size / usual).min(RISK_MAX / loss_max);
+                capital.won(part * beyond.map_or(-loss_max, |beyond| sign * beyond));
             }
         }
     }

@@ -26,13 +26,13 @@ use systems::ledger::held;
 use systems::{FeltBet, Setup};
 use words::Failure;
 
-use crate::reading::Reading;
+use crate::reading::ReadOptions;
 use crate::walker::{Step, Walker};
 
 pub use evidence::Evidence;
 pub use faces::Faces;
 pub use foresight::Foresight;
-pub use house::House;
+pub use house::HouseBettors;
 pub use worth::{Gains, Worths, paid};
 
 /// Evidence from which on a session is unusual: an honest one comes so far with a probability of at most one in so many.
@@ -44,7 +44,7 @@ pub struct DiceConfig {
     /// The last height; without it, the last settled one.
     pub to: Option<Height>,
     /// How the session is read.
-    pub reading: Reading,
+    pub reading: ReadOptions,
 }
 
 /// The rolls of a table, or of the heights that a validator proposed.
@@ -55,12 +55,12 @@ pub struct Rolls {
     /// Chips that the house won by bets that were decided, less those that it lost.
     pub won: i64,
     /// Its result against the exact odds.
-    pub house: House,
+    pub house: HouseBettors,
 }
 
 /// A moment of a session, and the evidence up to there.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Moment {
+pub struct EvidenceAt {
     /// The height up to which both tests have counted, with it.
     pub height: Height,
     /// The evidence of both tests.
@@ -111,7 +111,7 @@ pub struct DiceAudit {
     /// The evidence of both tests after the last height.
     pub evidence: Evidence,
     /// Where it was highest.
-    pub highest: Moment,
+    pub highest: EvidenceAt,
     /// What follows the last frame, if it is no clean end.
     pub torn: Option<String>,
 }
@@ -132,7 +132,7 @@ impl DiceAudit {
             late: Vec::new(),
             faces: Faces::default(),
             evidence: Evidence::NONE,
-            highest: Moment { height: from.back(1), evidence: Evidence::NONE },
+            highest: EvidenceAt { height: from.back(1), evidence: Evidence::NONE },
             torn: None,
         }
     }
@@ -204,7 +204,7 @@ impl DiceAudit {
         }
         self.evidence = Evidence::mean([self.faces.evidence(), self.house()].into_iter(), 0);
         if self.evidence > self.highest.evidence {
-            self.highest = Moment { height, evidence: self.evidence };
+            self.highest = EvidenceAt { height, evidence: self.evidence };
         }
     }
 }
@@ -300,7 +300,7 @@ pub fn audit_dice(dir: &Path, config: &DiceConfig, mut on_height: impl FnMut(&Di
     let (genesis, _) = storage::read_genesis(dir)?;
     // The rows of the audit count as memory too: a stranger's genesis says how many tables there are.
     let rows = u64::from(genesis.tables) * size_of::<(Foresight, Rolls)>() as u64;
-    let reading = Reading { memory_max: config.reading.memory_max.saturating_sub(rows), ..config.reading };
+    let reading = ReadOptions { memory_max: config.reading.memory_max.saturating_sub(rows), ..config.reading };
     let mut walker = Walker::earliest(dir, reading)?;
     walker.machine().watch(true);
     walker.machine().watch_felt(true);

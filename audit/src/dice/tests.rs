@@ -6,7 +6,7 @@ use engine::{Dice, Puck, Spot, TableId, TableRules};
 use systems::catalogue::{Transition, bet_named};
 use systems::{Catalogue, FeltBet};
 
-use super::{Evidence, Faces, Gains, House, Worths};
+use super::{Evidence, Faces, Gains, HouseBettors, Worths};
 
 /// Numbers that are the same in every run.
 struct Lot(blake3::OutputReader);
@@ -102,7 +102,8 @@ fn play(
     worths: &mut Worths,
     mut choose: impl FnMut(&Gains, &mut Lot) -> Dice,
 ) -> ([f64; 3], Option<u32>) {
-    let (mut lot, mut felt, mut faces, mut house) = (Lot::new(seed), Felt::new(), Faces::default(), House::default());
+    let (mut lot, mut felt, mut faces, mut house) =
+        (Lot::new(seed), Felt::new(), Faces::default(), HouseBettors::default());
     let (mut highest, mut seen) = ([1.0f64; 3], None);
     for roll in 1..=rolls {
         felt.bet(&mut lot);
@@ -131,7 +132,8 @@ fn best_of(tries: u32, gains: &Gains, lot: &mut Lot) -> Dice {
 
 #[test]
 fn the_mean_over_all_36_next_rolls_is_what_it_was_before() {
-    let (mut lot, mut felt, mut house, mut worths) = (Lot::new(7), Felt::new(), House::default(), Worths::default());
+    let (mut lot, mut felt, mut house, mut worths) =
+        (Lot::new(7), Felt::new(), HouseBettors::default(), Worths::default());
     let mut moved = 0;
     for roll in 0..400 {
         felt.bet(&mut lot);
@@ -234,7 +236,7 @@ fn a_player_who_withholds_what_loses_makes_no_evidence_against_the_house() {
     let (mut reached, mut reached_without) = (0, 0);
     for seed in 0..SEQUENCES {
         let (mut lot, mut felt) = (Lot::new(seed), Felt::new());
-        let (mut faces, mut house, mut without) = (Faces::default(), House::default(), House::default());
+        let (mut faces, mut house, mut without) = (Faces::default(), HouseBettors::default(), HouseBettors::default());
         let mut highest = [1.0f64; 2];
         for _ in 0..150 {
             felt.bet(&mut lot);

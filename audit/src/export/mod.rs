@@ -27,7 +27,7 @@ use systems::Machine;
 
 use self::sinks::Sinks;
 use crate::db::refuse_inside;
-use crate::reading::{Origin, Reading};
+use crate::reading::{Origin, ReadOptions};
 use crate::walker::{Walker, walk_to};
 pub use schema::{BALANCES, Column, Kind, SHEETS, Sheet, Value};
 use words::Failure;
@@ -46,7 +46,7 @@ pub struct ExportConfig {
     /// The last height; without it, the last settled one.
     pub height: Option<Height>,
     /// How the session is read.
-    pub reading: Reading,
+    pub reading: ReadOptions,
 }
 
 /// What was written.

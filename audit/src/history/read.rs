@@ -16,7 +16,7 @@ use super::build::PageBuilder;
 use super::cache::{CacheConfig, HeldPage, PageCache, TierCounts};
 use super::entry::{Entry, Event, Subject};
 use super::page::{PAGE_HEIGHTS, PageKey, heights_of, page_of, parts_of};
-use crate::reading::{Origin, Reading};
+use crate::reading::{Origin, ReadOptions};
 use crate::recording::last_retired;
 use crate::walker::{GivenUp, Recording, Walker, nothing_executable, root_chains, snapshots_of};
 use storage::read_genesis;
@@ -55,7 +55,7 @@ pub struct Answer {
 /// The history of one session.
 pub struct History {
     dir: PathBuf,
-    reading: Reading,
+    reading: ReadOptions,
     setup: Setup,
     cache: PageCache,
     /// Which pages need not be looked at; without it, all are. Only a session of the reader's own has it.
@@ -108,7 +108,7 @@ impl History {
     ///
     /// # Errors
     /// If there is no session, or the cache's folder cannot be used.
-    pub fn open(dir: &Path, reading: impl Into<Reading>, config: CacheConfig) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, reading: impl Into<ReadOptions>, config: CacheConfig) -> anyhow::Result<Self> {
         let reading = reading.into();
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use engine::limits::{HISTORY_BEHIND_HEIGHTS, SPAN_PAGES};
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Height};
-use storage::snapshot::{Coverage, RANGE_IDS, RangeRow, Ranges, SnapshotsFound};
+use storage::snapshot::{ActivityRow, Coverage, RANGE_IDS, Ranges, SnapshotsFound};
 use storage::{OpenError, Session};
 use systems::activity::ActiveKind;
 
@@ -89,7 +89,7 @@ impl<'a> SpanRows<'a> {
 
     /// Writes the rows, and which heights they and those before tell of.
     fn write(&mut self, coverage: Coverage) -> Result<(), OpenError> {
-        let row = |((kind, span, block), words)| RangeRow { kind, span, block, words };
+        let row = |((kind, span, block), words)| ActivityRow { kind, span, block, words };
         let rows = std::mem::take(&mut self.rows).into_iter().map(row).collect();
         self.found.set_ranges(rows, coverage)
     }

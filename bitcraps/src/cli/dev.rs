@@ -14,7 +14,7 @@ use load::cluster;
 use load::dev::{DevConfig, DevNode, next_session, open_seen};
 use net::server::StartError;
 use node::config::AlertsConfig;
-use node::open::Found;
+use node::open::SessionFound;
 use node::totals::Totals;
 use operate::monitor::Monitor;
 use operate::reading::Sources;
@@ -166,7 +166,7 @@ struct Begun {
     dashboard: Option<String>,
     genesis: Genesis,
     chain: Hash,
-    found: Option<Found>,
+    found: Option<SessionFound>,
 }
 
 fn introduce(args: &DevArgs, begun: &Begun) -> std::io::Result<()> {

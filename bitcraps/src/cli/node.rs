@@ -37,7 +37,7 @@ use node::clock::Time;
 use node::config::Config;
 use node::init::OpenedKeys;
 use node::network::listen;
-use node::open::{self, Found, Options, StartedNode};
+use node::open::{self, Options, SessionFound, StartedNode};
 use node::recording::Driving;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
@@ -299,7 +299,7 @@ impl Operated<'_> {
         }
     }
 
-    fn say_ready(&self, ready: &Ready, found: Option<&Found>) -> anyhow::Result<()> {
+    fn say_ready(&self, ready: &Ready, found: Option<&SessionFound>) -> anyhow::Result<()> {
         let Self { config, setup, .. } = self;
         let Ready { address, key, socket, dashboard, recovered, slot, times } = *ready;
         let (tables, keys_from) = (setup.genesis.tables, setup.genesis.keys);

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use audit::reading::{Origin, Reading};
+use audit::reading::{Origin, ReadOptions};
 use audit::walker::{Identity, find_root_chain, identity, last_settled};
 use bytesize::ByteSize;
 use clap::Args;
@@ -32,8 +32,8 @@ fn hash(text: &str) -> Result<[u8; 32], String> {
 
 impl SessionArgs {
     /// How the session is read.
-    pub fn reading(&self, threads: usize, origin: Origin) -> Reading {
-        Reading { threads, memory_max: self.memory_max.as_u64(), origin }
+    pub fn reading(&self, threads: usize, origin: Origin) -> ReadOptions {
+        ReadOptions { threads, memory_max: self.memory_max.as_u64(), origin }
     }
 
     /// Says what the session is, before anything else is said of it, and refuses another chain than the expected one. Rows

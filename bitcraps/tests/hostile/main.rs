@@ -15,7 +15,7 @@ use audit::db::{check, stats};
 use audit::dice::{DiceAudit, DiceConfig, audit_dice};
 use audit::export::{ExportConfig, export};
 use audit::history::{Answer, CacheConfig, Entry, History, Question, Subject};
-use audit::reading::Reading;
+use audit::reading::ReadOptions;
 use audit::recorded::Recorded;
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::last_settled;
@@ -45,8 +45,8 @@ struct Told {
     given_up: bool,
 }
 
-fn reading() -> Reading {
-    Reading { memory_max: READER_MEMORY_MAX, ..Reading::from(1) }
+fn reading() -> ReadOptions {
+    ReadOptions { memory_max: READER_MEMORY_MAX, ..ReadOptions::from(1) }
 }
 
 /// Everything that happened at a table.
@@ -138,7 +138,7 @@ fn judge(told: &Told, dir: &Path, place: &str) -> u64 {
             }
         };
     }
-    let config = BisectConfig { reading: Reading { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
+    let config = BisectConfig { reading: ReadOptions { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
     refusals += match apart(|| bisect_replay(dir, &config, |_| ())) {
         Err(error) => refused("bisect", error),
         Ok(result) => u64::from(!result.ok),
@@ -298,7 +298,7 @@ fn large_bodies_without_intents_take_no_memory() {
 
     let outcome = apart(|| replay(&dir, &ReplayConfig::all(reading()), |_| ())).expect("it can be read");
     assert_eq!(outcome.difference.expect("no chain has such blocks").height, 1);
-    let config = BisectConfig { reading: Reading { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
+    let config = BisectConfig { reading: ReadOptions { memory_max: 2 * READER_MEMORY_MAX, ..reading() }, images: None };
     assert!(!apart(|| bisect_replay(&dir, &config, |_| ())).expect("it can be read").ok);
     assert!(!apart(|| bisect(&dir, &dir, &config, |_| ())).expect("it can be read").ok, "its signatures are none");
     assert_eq!(exit_code(&apart(|| history(&dir)).expect_err("no chain has such blocks")), 5);

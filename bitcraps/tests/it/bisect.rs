@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
 use audit::bisect::{BisectConfig, Bisected, bisect, bisect_replay};
-use audit::reading::{Origin, Reading};
+use audit::reading::{Origin, ReadOptions};
 use audit::walker::{Recording, Step, walk_to};
 use engine::columns::Column;
 use engine::image::GroupBlock;
@@ -127,7 +127,7 @@ fn two_sessions_differ_at_the_first_height_and_row_that_do() {
     let first = result.first_difference.clone().expect("a difference");
     let at_table = |session: &Path| {
         // What was rewritten has no signatures that hold: read as one's own.
-        let reading = Reading { origin: Origin::Own, ..Reading::from(1) };
+        let reading = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
         apart(|| {
             let mut machine = walk_to(session, Some(height), reading).expect("a state").into_machine();
             machine.read(|rows| rows.tables[table as usize])

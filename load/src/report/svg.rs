@@ -8,10 +8,11 @@ use std::fmt::Write;
 pub use scale::Scale;
 
 use super::text::escape;
+use scale::ROWS;
 
 /// One axis: what it counts, and how.
 pub struct Axis {
-    /// What it counts, with its unit.
+    /// The words beside the axis: what is counted along it, and in which unit.
     pub title: String,
     /// Where values lie.
     pub scale: Scale,
@@ -21,13 +22,13 @@ pub struct Axis {
 pub struct Line {
     /// What is written beside it.
     pub name: String,
-    /// Its colour, an index into the page's.
+    /// The line's colour, an index into those of the page.
     pub colour: usize,
-    /// Whether it is broad, so that it is seen below another.
+    /// Whether the line is broad, so that it is seen below another.
     pub broad: bool,
-    /// How it is dashed, another index, for eyes and paper without colours.
+    /// How the line is dashed, another index, for eyes and paper without colours.
     pub dash: usize,
-    /// Where it runs.
+    /// The points that the line runs through, across and up.
     pub marks: Vec<(f64, f64)>,
 }
 
@@ -35,21 +36,21 @@ pub struct Line {
 pub struct Limit {
     /// What is written beside it.
     pub name: &'static str,
-    /// Where it stands.
+    /// The target, as the axis counts.
     pub value: f64,
-    /// Whether it stands on the axis across, upright.
+    /// Whether the target is one of the axis across, so that its line is upright.
     pub upright: bool,
 }
 
 /// One plot.
 pub struct Plot {
-    /// What it shows, for those who cannot see it.
+    /// What the plot shows, for those who cannot see it.
     pub title: String,
     /// The axis from left to right.
     pub across: Axis,
     /// The axis from bottom to top.
     pub up: Axis,
-    /// Its lines; later ones lie on top.
+    /// The lines; later ones lie on top.
     pub lines: Vec<Line>,
     /// A target, if there is one.
     pub limit: Option<Limit>,
@@ -72,8 +73,6 @@ pub const NARROW: Size = Size { class: "narrow", width: 360.0, tall: 300.0, colu
 
 /// What a drawing is taller whose lines climb, so that its lowest gridlines stay apart.
 const CLIMB: f64 = 90.0;
-/// Gridlines of the axis up.
-const ROWS: usize = 7;
 /// The size of letters, and about how wide one is.
 const LETTER: f64 = 12.0;
 const LETTER_WIDE: f64 = 7.8;

@@ -53,7 +53,7 @@ fn sample(rate: f64, slow: f64) -> Report {
         command: "bitcraps load steady --users 1000 --rate 2000 --seconds 120 --seed 7 --out reports/steady".into(),
         started: "2026-11-23T21:14:05Z".into(),
         version: "0.1.0 (f82d04a)".into(),
-        machine: Machine { cores: 2, memory_mb: 7_941, cpu: "AMD EPYC 7B13".into(), os: "Debian 12, Linux 6.1".into() },
+        machine: Host { cores: 2, memory_mb: 7_941, cpu: "AMD EPYC 7B13".into(), os: "Debian 12, Linux 6.1".into() },
         load: Offered {
             users: 1_000,
             rate,

@@ -15,8 +15,8 @@ use crate::schedule::{self, lock};
 /// stopped. It is stopped, if it is, at `stopped_at`.
 fn run_against_a_stub(load: &Load, takes: Duration, stopped_at: Duration) -> (Heard, Option<Duration>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let house = House { chain: [5; 32], tables: 2, grant: 1_000 };
-    let users = Arc::new(Users::new(load.users, house, load.seed, 1_800_000_000_000));
+    let played = PlayedChain { chain: [5; 32], tables: 2, grant: 1_000 };
+    let users = Arc::new(Users::new(load.users, played, load.seed, 1_800_000_000_000));
     let stop = AtomicBool::new(false);
     let signed = SignedAhead::sign(load, &users, dir.path(), &stop, |_| ()).expect("signed");
     let heard = Heard::new(load.users as usize, schedule::slots(load));

@@ -63,7 +63,7 @@ pub enum Event {
         welcome: Welcome,
         /// The key that it proved.
         node: Key,
-        /// Where it is, as it was given.
+        /// Where the node is, as it was given.
         address: String,
         /// Round trip.
         rtt: Duration,
@@ -72,12 +72,12 @@ pub enum Event {
     Down {
         /// Why.
         reason: Lost,
-        /// The pause.
+        /// How long the client waits before it tries again.
         pause: Duration,
     },
     /// What became of an intent.
     Answer(Answer),
-    /// The genesis.
+    /// The bytes of the chain's genesis file, as the node has them.
     Genesis(Vec<u8>),
     /// How the node is.
     Status(NodeStatus),
@@ -85,7 +85,7 @@ pub enum Event {
     ClockSet {
         /// By so many milliseconds forward, or back if it is less than zero.
         by_ms: i64,
-        /// What it shows now, in milliseconds since the Unix epoch.
+        /// What the node's clock shows now, in milliseconds since the Unix epoch.
         now_ms: u64,
     },
     /// A watched account.
@@ -94,7 +94,7 @@ pub enum Event {
     Table {
         /// What changed.
         update: Box<TableUpdate>,
-        /// Whether it is the whole table.
+        /// Whether the update is the whole table, and not only what changed.
         whole: bool,
     },
 }

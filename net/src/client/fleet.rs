@@ -57,7 +57,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// The same over what carries packets, inside the caller's runtime.
+    /// Starts a fleet over what carries packets, inside the caller's runtime.
     ///
     /// # Errors
     /// If a key or an address cannot be used.
@@ -91,7 +91,7 @@ impl Fleet {
         told
     }
 
-    /// The same without waiting. Says whether there was room for it.
+    /// Tells a client something without waiting. Says whether there was room for it.
     pub fn try_tell(&self, client: usize, command: Command) -> bool {
         let told = self.orders.try_send((client, command)).is_ok();
         self.wake.notify_one();

@@ -40,9 +40,9 @@ pub enum Lost {
     /// The node closed the connection and said why.
     #[error("{}{}", .code.sentence(), details(*.code, text))]
     Closed {
-        /// The code.
+        /// Why, as a program reads it.
         code: CloseCode,
-        /// Details.
+        /// Why, in words of the node for a person; they may be empty.
         text: String,
     },
     /// The node said something that is no message.

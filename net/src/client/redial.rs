@@ -19,7 +19,7 @@ const _: () = assert!(PAUSES.0.as_millis() < SEVERAL_PAUSE.as_millis());
 pub(super) struct Redial {
     /// The node that is tried now.
     pub(super) address: String,
-    /// Its key, if it is known.
+    /// The key that this node must prove, if it is known.
     pub(super) node: Option<Key>,
     others: Vec<(String, Option<Key>)>,
     reconnects: bool,

@@ -23,16 +23,16 @@ struct Unanswered {
     intent: Intent,
     /// How many were given before it.
     place: u64,
-    /// It was sent over the present connection and is not answered.
+    /// The intent was sent over the present connection and is not answered.
     is_on_its_way: bool,
-    /// It was sent over a connection before: a node may have it.
+    /// The intent was sent over a connection before: a node may have it.
     was_sent: bool,
 }
 
 /// All intents of a client without their last answer.
 pub(super) struct Sending {
     held: BTreeMap<IntentId, Unanswered>,
-    /// Those that are to be sent, in the order in which they were given.
+    /// Intents that are to be sent, in the order in which they were given.
     line: BTreeMap<u64, IntentId>,
     given: u64,
     on_their_way: usize,

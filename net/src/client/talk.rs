@@ -3,6 +3,7 @@
 use engine::limits::RECEIVE_WINDOW;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::dial::{PATIENCE, dial};
 use super::lost::Lost;
@@ -66,8 +67,7 @@ impl Client {
         let mut updates: Option<RecvStream> = None;
         let mut answers_decoder = Decoder::for_opener(Role::Client);
         let mut updates_decoder = Decoder::for_updates(Role::Client);
-        let deadline = tokio::time::sleep(PATIENCE);
-        tokio::pin!(deadline);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if welcomed {
                 if self.dialogue.gives_up(self.started.elapsed()) {
@@ -81,7 +81,7 @@ impl Client {
                 tokio::select! {
                     biased;
                     written = send.write_all(&out) => if written.is_err() { return lost() },
-                    () = tokio::time::sleep_until(silent_at.unwrap_or(self.started)), if silent_at.is_some() => {
+                    () = reached(silent_at) => {
                         self.dialogue.gives_up(self.started.elapsed());
                         return Ended::Lost(Lost::Silent(address));
                     }
@@ -99,31 +99,47 @@ impl Client {
                     Some(ended) => return ended,
                     None => continue,
                 },
-                () = tokio::time::sleep_until(resumes.unwrap_or(self.started)), if resumes.is_some() => continue,
-                () = &mut deadline, if !welcomed => return Ended::Lost(Lost::Silent(address.clone())),
+                () = reached(resumes) => continue,
+                () = reached((!welcomed).then_some(deadline)) => return Ended::Lost(Lost::Silent(address.clone())),
             };
             let Ok(Some(chunk)) = chunk else { return lost() };
             decoder.push(&chunk.bytes);
-            while let Some(message) = decoder.next_message().transpose() {
-                match message {
-                    Ok(ToClient::Welcome(welcome)) => {
-                        if let Err(lost) = self.dialogue.welcomed(&welcome, self.started.elapsed(), &mut out) {
-                            return Ended::Lost(lost);
-                        }
-                        welcomed = true;
-                        self.redial.came_up(self.started.elapsed());
-                        hear(Event::Up { welcome, node, address: address.clone(), rtt: quic.rtt() });
-                    }
-                    Ok(message) => self.dialogue.hear(message, self.started.elapsed(), &mut *hear),
-                    // Nothing behind bytes that are no message can be understood: the node hears why, and another
-                    // connection begins anew.
-                    Err(error) => {
-                        quic.close(VarInt::from_u32(CloseCode::Malformed as u32), error.to_string().as_bytes());
-                        return Ended::Lost(Lost::Wire(error));
-                    }
+            match self.hear_all(decoder, quic, node, &mut out, hear) {
+                Ok(is_welcome) => welcomed |= is_welcome,
+                Err(lost) => return Ended::Lost(lost),
+            }
+        }
+    }
+
+    /// Takes every message that has come as a whole. Says whether the node bade this client welcome.
+    fn hear_all(
+        &mut self,
+        decoder: &mut Decoder<ToClient>,
+        quic: &quinn::Connection,
+        node: Key,
+        out: &mut Vec<u8>,
+        hear: &mut (impl FnMut(Event) + Send),
+    ) -> Result<bool, Lost> {
+        let mut is_welcome = false;
+        while let Some(message) = decoder.next_message().transpose() {
+            match message {
+                Ok(ToClient::Welcome(welcome)) => {
+                    self.dialogue.welcomed(&welcome, self.started.elapsed(), out)?;
+                    is_welcome = true;
+                    self.redial.came_up(self.started.elapsed());
+                    let address = self.redial.address.clone();
+                    hear(Event::Up { welcome, node, address, rtt: quic.rtt() });
+                }
+                Ok(message) => self.dialogue.hear(message, self.started.elapsed(), &mut *hear),
+                // Nothing behind bytes that are no message can be understood: the node hears why, and another
+                // connection begins anew.
+                Err(error) => {
+                    quic.close(VarInt::from_u32(CloseCode::Malformed as u32), error.to_string().as_bytes());
+                    return Err(Lost::Wire(error));
                 }
             }
         }
+        Ok(is_welcome)
     }
 
     /// Does what was asked, and what else was asked meanwhile, so that it leaves in one packet. Says how the connection ended, if
@@ -156,6 +172,14 @@ impl Client {
             self.dialogue.take(command, out, &mut *hear);
         }
         None
+    }
+}
+
+/// Waits until a moment is reached; for ever where there is none to wait for.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

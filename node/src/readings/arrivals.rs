@@ -25,7 +25,7 @@ pub(super) struct Arrivals {
 struct Arrival {
     /// The second half of the intent's mark, never 0.
     tag: u64,
-    /// When it came, in microseconds since the table was made.
+    /// When the intent came, in microseconds since the table was made.
     at_us: u64,
 }
 
@@ -51,14 +51,14 @@ impl Arrivals {
         }
     }
 
-    /// For how long it has waited, if it was noted; it goes on to wait.
+    /// For how long an intent has waited that goes on to wait, if it was noted.
     pub fn waits(&mut self, id: &IntentId, now: Instant) -> Option<Duration> {
         let began = self.began;
         let (place, tag) = self.place(id);
         (place.tag == tag).then(|| now.saturating_duration_since(began + Duration::from_micros(place.at_us)))
     }
 
-    /// It waits no more: for how long it did, if it was noted.
+    /// For how long an intent has waited that waits no more, if it was noted.
     pub fn take(&mut self, id: &IntentId, now: Instant) -> Option<Duration> {
         let waited = self.waits(id, now)?;
         *self.place(id).0 = Arrival::default();

@@ -41,7 +41,7 @@ fn what_was_published_is_what_is_read() {
         height_under_way: true,
         unanswered: 5,
         unsynced_ticks: 1,
-        held_bytes: [7, 8, 9],
+        held: HeldBytes { columns: 7, arenas: 8, blocks: 9 },
         arenas: ArenaUse { held: 8, given: 6, kept: 5 },
         missing_shares: SlotList(1 << 3 | 1 << 70),
         validators: 4,

@@ -18,7 +18,7 @@ use crate::throttles::Throttles;
 const TICK_PERIOD: Duration = Duration::from_secs(1);
 
 impl Node {
-    /// What it measures, for any thread to read; published once a second.
+    /// What the tick measures, for any thread to read; published once a second.
     pub fn readings(&self) -> Arc<Readings> {
         self.recorder.shared()
     }
@@ -62,7 +62,7 @@ impl Node {
             height_under_way: self.machine.has_height_under_way(),
             unanswered: self.machine.unanswered(),
             unsynced_ticks: self.held.ticks(),
-            held_bytes: self.machine.held_bytes(),
+            held: self.machine.held_bytes(),
             arenas: self.machine.arena_use(),
             missing_shares: order.missing_shares,
             validators: order.validators,
@@ -102,17 +102,17 @@ impl Node {
         heights_behind(&mut told, validators, self.standing.settled)
     }
 
-    /// Its machine.
+    /// The world and its schedules, to be read between two ticks.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// Its machine, to look at its columns.
+    /// The world, for whoever looks at its columns: that needs it alone.
     pub fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
     }
 
-    /// Its last tick.
+    /// The number of the last tick.
     pub fn tick(&self) -> Tick {
         self.clock.tick()
     }
@@ -130,7 +130,7 @@ impl Node {
             && self.snapshots.as_ref().is_none_or(Keeping::is_idle)
     }
 
-    /// Its machine alone: what it holds is not recorded any more.
+    /// The world alone: what it does from now on is not recorded any more.
     pub fn into_machine(self) -> Machine {
         self.machine
     }

@@ -13,7 +13,7 @@ use engine::message::certificate::Settled;
 use engine::{Height, PeerId, Tick};
 use load::dev::{DevConfig, DevNode, open};
 use node::clock::Pace;
-use node::open::Found;
+use node::open::SessionFound;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
 use storage::backend::{Backend, FileBackend};
@@ -36,7 +36,7 @@ fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-fn try_dev(dir: &Path, config: &DevConfig, heights: u64) -> Result<(Totals, Option<Found>), String> {
+fn try_dev(dir: &Path, config: &DevConfig, heights: u64) -> Result<(Totals, Option<SessionFound>), String> {
     apart(|| {
         let DevNode { mut node, found, .. } = open(dir, config).map_err(|error| format!("{error:#}"))?;
         node.run(Some(heights), &STOP, |_, _, _| ()).map_err(|error| format!("{error:#}"))?;
@@ -44,7 +44,7 @@ fn try_dev(dir: &Path, config: &DevConfig, heights: u64) -> Result<(Totals, Opti
     })
 }
 
-fn dev(dir: &Path, config: &DevConfig, heights: u64) -> (Totals, Option<Found>) {
+fn dev(dir: &Path, config: &DevConfig, heights: u64) -> (Totals, Option<SessionFound>) {
     try_dev(dir, config, heights).expect("the session runs")
 }
 

@@ -26,7 +26,7 @@ pub struct Catalog {
 }
 
 /// What is known about one record of a pack.
-pub struct Found {
+pub struct RecordFound {
     /// What it holds.
     pub kind: RecordKind,
     /// Where it lies.
@@ -46,7 +46,7 @@ pub fn walk_pack(
     pack: &dyn Handle,
     number: u32,
     chain: &Hash,
-    mut found: impl FnMut(Found),
+    mut found: impl FnMut(RecordFound),
 ) -> io::Result<(u64, Damages)> {
     let file = format!("snapshots/{}", name(number, "pack"));
     let mut damages = Damages::default();
@@ -70,7 +70,7 @@ pub fn walk_pack(
                 assert!(bytes >= HEADER, "a record has bytes, and so the end is reached");
                 assert!(bytes <= PACK_RECORD_BYTES_MAX + HEADER, "whoever reads it by this place takes as many");
                 let place = PackOffset { pack: number, bytes: bytes as u32, offset: at };
-                found(Found { kind: header.kind, place, name: header.name, moment: header.moment });
+                found(RecordFound { kind: header.kind, place, name: header.name, moment: header.moment });
                 let behind = at + bytes as u64;
                 at = behind.next_multiple_of(ALIGN as u64);
                 if !are_zeros(pack, behind, at)? {
@@ -140,7 +140,7 @@ impl Catalog {
         let (mut catalog, mut damages) = (Self::default(), Damages::default());
         for (number, path) in &packs {
             let pack = backend.open(path, Access::Read).map_err(OpenError::io(path))?;
-            let add = |found: Found| match found.kind {
+            let add = |found: RecordFound| match found.kind {
                 // One that was written twice, where a pack was rewritten and the process ended, lies where it was read last.
                 RecordKind::Group => _ = catalog.groups.insert(found.name, found.place),
                 RecordKind::Snapshot => {

@@ -16,7 +16,7 @@ use super::database::{
     refused,
 };
 use super::pack::PackOffset;
-use super::ranges::{self, Coverage, RangeRow};
+use super::ranges::{self, ActivityRow, Coverage};
 use crate::backend::{Access, Backend, Handle};
 
 /// Where each group lies: pack, bytes, offset.
@@ -38,7 +38,7 @@ pub struct Change {
     /// Where the packs end.
     pub end: Option<(u32, u64)>,
     /// Rows of the index of history, and what rows tell of with them.
-    pub ranges: Option<(Vec<RangeRow>, Coverage)>,
+    pub ranges: Option<(Vec<ActivityRow>, Coverage)>,
 }
 
 /// The index, open for writing.

@@ -14,7 +14,7 @@ use engine::{Hash, Height};
 use super::catalog::{Catalog, open_pack};
 use super::index::{Change, Index};
 use super::pack::{PackOffset, PackWriter};
-use super::ranges::{Coverage, RangeRow, RangeSource};
+use super::ranges::{ActivityRow, Coverage, RangeSource};
 use super::record::{GroupRow, Moment, RecordKind, SnapshotMap, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
@@ -380,7 +380,7 @@ impl Keeper {
 
     /// The rows of the index of history up to a height, behind those that are there; or what is left of them, where some
     /// are gone.
-    fn read_ranges(&self, to: Height) -> Option<(Vec<RangeRow>, Coverage)> {
+    fn read_ranges(&self, to: Height) -> Option<(Vec<ActivityRow>, Coverage)> {
         let source = self.ranges.as_ref()?;
         // What is lost between two looks makes the second one begin later.
         (0..2).find_map(|_| {

@@ -24,7 +24,7 @@ pub use database::IndexError;
 pub use index::read_index;
 pub use keeper::{SnapshotDone, thin};
 pub use pack::PackOffset;
-pub use ranges::{Coverage, RANGE_IDS, RangeRow, RangeSource, Ranges};
+pub use ranges::{ActivityRow, Coverage, RANGE_IDS, RangeSource, Ranges};
 pub use reader::SnapshotReader;
 pub use stored::StoredSnapshot;
 pub use thread::{KeeperEvent, SnapshotInfo, Snapshots, SnapshotsFound, newest_first, read_catalog};

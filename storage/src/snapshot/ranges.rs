@@ -28,7 +28,7 @@ pub(super) const RANGES: TableDefinition<'_, (u8, u64, u32), &[u8]> = TableDefin
 
 /// The pages of 512 ids in one span.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RangeRow {
+pub struct ActivityRow {
     /// What the ids are: 0 tables, 1 accounts.
     pub kind: u8,
     /// The span: 64 pages of 64 heights.
@@ -45,7 +45,7 @@ pub trait RangeSource: Send {
     fn from(&self) -> Height;
 
     /// The rows of some heights; `None` if some of them are not there any more.
-    fn rows(&self, from: Height, to: Height) -> Option<Vec<RangeRow>>;
+    fn rows(&self, from: Height, to: Height) -> Option<Vec<ActivityRow>>;
 
     /// Everything up to this height is on disk.
     fn saved(&self, to: Height);
@@ -83,9 +83,13 @@ fn decode(bytes: &[u8]) -> Result<Box<[u64; RANGE_IDS]>, DecodeError> {
 }
 
 /// Writes rows; what is there already is kept.
-pub(super) fn insert(txn: &redb::WriteTransaction, rows: &[RangeRow], coverage: Coverage) -> Result<(), redb::Error> {
+pub(super) fn insert(
+    txn: &redb::WriteTransaction,
+    rows: &[ActivityRow],
+    coverage: Coverage,
+) -> Result<(), redb::Error> {
     let mut table = txn.open_table(RANGES)?;
-    for RangeRow { kind, span, block, words } in rows {
+    for ActivityRow { kind, span, block, words } in rows {
         let key = (*kind, *span, *block);
         let mut words = words.clone();
         // Two snapshots may fall into one span: the second one knows nothing of the pages that the first one told of.

@@ -15,7 +15,7 @@ use super::catalog::Catalog;
 use super::database::IndexError;
 use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
-use super::ranges::{Coverage, RangeRow, RangeSource};
+use super::ranges::{ActivityRow, Coverage, RangeSource};
 use super::record::Moment;
 use super::stored::StoredSnapshot;
 use crate::Damage;
@@ -148,7 +148,7 @@ impl SnapshotsFound {
     ///
     /// # Errors
     /// If the index cannot be written.
-    pub fn set_ranges(&self, rows: Vec<RangeRow>, coverage: Coverage) -> Result<(), OpenError> {
+    pub fn set_ranges(&self, rows: Vec<ActivityRow>, coverage: Coverage) -> Result<(), OpenError> {
         let change = Change { ranges: Some((rows, coverage)), ..Change::default() };
         self.index.write(&change).map_err(OpenError::Index)
     }

@@ -10,13 +10,13 @@ use super::rolls::totals;
 /// One bet of the catalogue. Everything else about it follows from its family.
 #[derive(Clone, Copy, Debug)]
 pub struct BetSpec {
-    /// Its number, 0-144.
+    /// The bet's number in every message and file, 0 to 144.
     pub id: BetId,
     /// The name that commands, files and output use.
     pub name: &'static str,
-    /// What it does.
+    /// The kind of bet, from which follows what a roll does to it.
     pub family: Family,
-    /// What it pays under CANON-1, in words.
+    /// What the bet pays under CANON-1, in words.
     pub pays: &'static str,
 }
 

@@ -145,6 +145,26 @@ use FamilyMove::{Advance, End, Stay, Travel};
 pub const LOSE: u16 = 0;
 /// The tier of the plain win in families with one.
 pub const WIN: u16 = 1;
+/// The tiers of the don't bets where the come-out is craps: the table's bar decides which of them wins and which is a push.
+pub const CRAPS_TWO: u16 = 2;
+pub const CRAPS_THREE: u16 = 3;
+pub const CRAPS_TWELVE: u16 = 4;
+/// The tiers of the field's two numbers that may pay more than even money.
+pub const FIELD_TWO: u16 = 2;
+pub const FIELD_TWELVE: u16 = 3;
+/// The tier of Muggsy's corner where the 7 comes right behind a point, not on the come-out.
+pub const POINT_THEN_SEVEN: u16 = 2;
+
+/// The symbol of a roll that a bet does not wait for.
+const NOTHING: u8 = 0;
+/// Box numbers. A point that is made has a symbol from 1 to this, in their order, and odds end at the tier of that number.
+const POINTS: u8 = BOX_NUMBERS.len() as u8;
+/// Symbols of bets on a whole hand: the seven-out that ends it, and a natural.
+const HAND_OVER: u8 = POINTS + 1;
+const NATURAL: u8 = POINTS + 2;
+/// Symbols of flat bets behind their come-out, where the symbol is the total: no total is as high.
+const POINT_MADE: u8 = 13;
+const POINT_LOST: u8 = 14;
 
 /// Counts that hot shooter and ride the line tell apart, at most.
 const SHOOTER_ROLLS: u16 = 51;
@@ -291,34 +311,34 @@ impl Family {
             // Which point was made, or that the hand ended, or a natural.
             Self::Fire | Self::RideLine | Self::Replay | Self::HotShooter => match (puck, puck.roll(dice).0) {
                 (Puck::On(point), RollEvent::PointMade) => point_made(point),
-                (_, RollEvent::SevenOut) => 7,
-                (_, RollEvent::Natural) => 8,
-                _ => 0,
+                (_, RollEvent::SevenOut) => HAND_OVER,
+                (_, RollEvent::Natural) => NATURAL,
+                _ => NOTHING,
             },
             // Odds on the line follow the puck.
             Self::Odds(Flat::Pass | Flat::DontPass) => match (puck, puck.roll(dice).0) {
                 (Puck::On(point), RollEvent::PointMade) => point_made(point),
-                (Puck::On(point), RollEvent::SevenOut) => 6 + point_made(point),
-                _ => 0,
+                (Puck::On(point), RollEvent::SevenOut) => POINTS + point_made(point),
+                _ => NOTHING,
             },
             Self::Pass | Self::DontPass => match puck {
                 Puck::Off => total,
                 Puck::On(_) => match puck.roll(dice).0 {
-                    RollEvent::PointMade => 13,
-                    RollEvent::SevenOut => 14,
-                    _ => 0,
+                    RollEvent::PointMade => POINT_MADE,
+                    RollEvent::SevenOut => POINT_LOST,
+                    _ => NOTHING,
                 },
             },
             Self::Come | Self::DontCome => match number {
                 None => total,
-                Some(number) if total == number => 13,
-                Some(_) if total == 7 => 14,
-                Some(_) => 0,
+                Some(number) if total == number => POINT_MADE,
+                Some(_) if total == 7 => POINT_LOST,
+                Some(_) => NOTHING,
             },
             Self::Odds(_) => match number {
                 Some(number) if total == number => point_made(number),
-                Some(number) if total == 7 => 6 + point_made(number),
-                _ => 0,
+                Some(number) if total == 7 => POINTS + point_made(number),
+                _ => NOTHING,
             },
             _ => dice.roll_index() as u8,
         }
@@ -340,29 +360,29 @@ impl Family {
         };
         match self {
             Self::Pass => match symbol {
-                7 | 11 | 13 => End(WIN),
-                2 | 3 | 12 | 14 => End(LOSE),
+                7 | 11 | POINT_MADE => End(WIN),
+                2 | 3 | 12 | POINT_LOST => End(LOSE),
                 _ => Stay,
             },
             Self::Come => match symbol {
-                7 | 11 | 13 => End(WIN),
-                2 | 3 | 12 | 14 => End(LOSE),
+                7 | 11 | POINT_MADE => End(WIN),
+                2 | 3 | 12 | POINT_LOST => End(LOSE),
                 4 | 5 | 6 | 8 | 9 | 10 => Travel(symbol),
                 _ => Stay,
             },
             Self::DontPass | Self::DontCome => match symbol {
-                7 | 11 | 13 => End(LOSE),
-                14 => End(WIN),
-                // On 2, 3 and 12 the table's bar decides between win and push.
-                2 | 3 => End(symbol.into()),
-                12 => End(4),
+                7 | 11 | POINT_MADE => End(LOSE),
+                POINT_LOST => End(WIN),
+                2 => End(CRAPS_TWO),
+                3 => End(CRAPS_THREE),
+                12 => End(CRAPS_TWELVE),
                 4 | 5 | 6 | 8 | 9 | 10 if matches!(self, Self::DontCome) => Travel(symbol),
                 _ => Stay,
             },
             Self::Odds(flat) => match symbol {
-                0 => Stay,
-                made @ 1..=6 => End(if flat.lays() { LOSE } else { made.into() }),
-                seven => End(if flat.lays() { u16::from(seven) - 6 } else { LOSE }),
+                NOTHING => Stay,
+                made @ 1..=POINTS => End(if flat.lays() { LOSE } else { made.into() }),
+                lost => End(if flat.lays() { u16::from(lost - POINTS) } else { LOSE }),
             },
             Self::Yes(n) | Self::Place(n) | Self::Buy(n) | Self::Put(n) | Self::Big(n) => first_of(totals(&[n]), SEVEN),
             Self::No(n) | Self::Lay(n) | Self::PlaceLose(n) => first_of(SEVEN, totals(&[n])),
@@ -370,8 +390,8 @@ impl Family {
             Self::Next(n) => End(if total == n { WIN } else { LOSE }),
             Self::Hop(a, b) => End(if roll(a, b).contains(dice) { WIN } else { LOSE }),
             Self::Field => End(match total {
-                2 => 2,
-                12 => 3,
+                2 => FIELD_TWO,
+                12 => FIELD_TWELVE,
                 3 | 4 | 9 | 10 | 11 => WIN,
                 _ => LOSE,
             }),
@@ -411,7 +431,7 @@ impl Family {
                     None if total == 7 => return End(complete(progress)),
                     None => return Stay,
                 };
-                if complete(rolled) == 6 { End(6) } else { advance(progress, rolled) }
+                if complete(rolled) == u16::from(POINTS) { End(POINTS.into()) } else { advance(progress, rolled) }
             }
             Self::Repeater(n) if total == n => {
                 if progress + 1 == repeats(n) {
@@ -440,7 +460,7 @@ impl Family {
             Self::Muggsy => match (progress, total) {
                 (0, 7) => End(WIN),
                 (0, _) if box_index(total).is_some() => Advance(1),
-                (1, 7) => End(2),
+                (1, 7) => End(POINT_THEN_SEVEN),
                 _ => End(LOSE),
             },
             Self::PointSeven => match (progress, total) {
@@ -463,22 +483,24 @@ impl Family {
         }
     }
 
-    /// Bets on a whole hand: `symbol` is 1 to 6 for a point made, 7 for the seven-out, 8 for a natural.
+    /// Bets on a whole hand: `symbol` is a point that was made, the end of the hand, a natural, or nothing.
     fn step_hand(self, progress: u16, symbol: u8) -> FamilyMove {
-        assert!(symbol <= 8, "a hand's roll makes a point, ends the hand, is a natural, or means nothing");
-        let made = (1..=6).contains(&symbol).then(|| usize::from(symbol) - 1);
+        assert!(symbol <= NATURAL, "a hand's roll makes a point, ends the hand, is a natural, or means nothing");
+        let made = (1..=POINTS).contains(&symbol).then(|| usize::from(symbol) - 1);
         match (self, symbol, made) {
-            (Self::Fire, 7, _) => End(progress.count_ones() as u16),
+            (Self::Fire, HAND_OVER, _) => End(progress.count_ones() as u16),
             (Self::Fire, _, Some(point)) => {
                 let points = progress | 1 << point;
-                if points.count_ones() == 6 { End(6) } else { advance(progress, points) }
+                if points.count_ones() == u32::from(POINTS) { End(POINTS.into()) } else { advance(progress, points) }
             }
-            (Self::RideLine, 7, _) => End(progress),
-            (Self::RideLine, 8, _) | (Self::RideLine, _, Some(_)) => advance(progress, (progress + 1).min(LINE_WINS)),
+            (Self::RideLine, HAND_OVER, _) => End(progress),
+            (Self::RideLine, NATURAL, _) | (Self::RideLine, _, Some(_)) => {
+                advance(progress, (progress + 1).min(LINE_WINS))
+            }
             // Counts stop at the last one that pays more: beyond it a hand may go on for as long as it likes.
-            (Self::HotShooter, 7, _) => End((progress + 1).min(SHOOTER_ROLLS)),
+            (Self::HotShooter, HAND_OVER, _) => End((progress + 1).min(SHOOTER_ROLLS)),
             (Self::HotShooter, ..) => advance(progress, (progress + 1).min(SHOOTER_ROLLS)),
-            (Self::Replay, 7, _) => End(replay_tier(progress)),
+            (Self::Replay, HAND_OVER, _) => End(replay_tier(progress)),
             (Self::Replay, _, Some(point)) => {
                 let unit = 5u16.pow(point as u32);
                 let count = progress / unit % 5;

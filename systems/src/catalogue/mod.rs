@@ -40,13 +40,13 @@ pub struct RulesError(String);
 pub enum Transition {
     /// Nothing.
     Stay,
-    /// It has counted something: its new progress.
+    /// The bet has counted something: its new progress.
     Advance(u16),
-    /// It moves.
+    /// The bet moves to this spot.
     Travel(Spot),
-    /// It is decided.
+    /// The bet is decided, and this is what it pays.
     End(Pay),
-    /// It was off when its flat bet was decided, and goes back.
+    /// The odds were off when their flat bet was decided, and go back to the rail.
     Return,
 }
 

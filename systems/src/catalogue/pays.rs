@@ -4,7 +4,9 @@ use engine::dice::{BOX_NUMBERS, box_index};
 use engine::rules::{BonusPaytable, Commission, FieldPaytable, FirePaytable};
 use engine::{Ratio, TableRules};
 
-use super::family::{Collect, Family, Flat};
+use super::family::{
+    CRAPS_THREE, CRAPS_TWELVE, CRAPS_TWO, Collect, FIELD_TWELVE, FIELD_TWO, Family, Flat, LOSE, POINT_THEN_SEVEN, WIN,
+};
 use super::pay::{Pay, win};
 
 const fn to((num, den): (u32, u32)) -> Pay {
@@ -75,22 +77,40 @@ fn by_count(most: u16, steps: &[(u16, u32)]) -> Vec<Pay> {
     (0..=most).map(pay).collect()
 }
 
+/// Pays by the number of their tier, at which the family's automaton ends.
+fn by_tier<const TIERS: usize>(pays: [(u16, Pay); TIERS]) -> Vec<Pay> {
+    assert!(pays.iter().enumerate().all(|(place, (tier, _))| place == usize::from(*tier)), "tiers are in their order");
+    assert_eq!(pays.first().map(|(_, pay)| *pay), Some(Pay::Lose), "the first tier is the loss");
+    pays.map(|(_, pay)| pay).into()
+}
+
+/// The pays of a family that wins or loses, and nothing else.
+fn one(ratio: (u32, u32)) -> Vec<Pay> {
+    by_tier([(LOSE, Pay::Lose), (WIN, to(ratio))])
+}
+
 /// What each tier of a family pays, by tier.
 pub fn pays(family: Family, rules: &TableRules) -> Vec<Pay> {
-    let one = |ratio| vec![Pay::Lose, to(ratio)];
     let upfront = rules.commission == Commission::Upfront;
     match family {
         Family::Pass | Family::Come | Family::Put(_) | Family::Big(_) => one((1, 1)),
         Family::DontPass | Family::DontCome => {
             // One of the three craps is barred, or these bets would favour the player.
             let craps = |total| if rules.bar == total { Pay::Push } else { to((1, 1)) };
-            vec![Pay::Lose, to((1, 1)), craps(2), craps(3), craps(12)]
+            by_tier([
+                (LOSE, Pay::Lose),
+                (WIN, to((1, 1))),
+                (CRAPS_TWO, craps(2)),
+                (CRAPS_THREE, craps(3)),
+                (CRAPS_TWELVE, craps(12)),
+            ])
         }
         Family::Odds(flat) => {
             let odds = |number: &u8| {
                 let taken = reduced(true_odds(*number).0, true_odds(*number).1);
                 to(if flat.lays() { laid(taken) } else { taken })
             };
+            // A point's symbol, 1 for the first box number, is the tier of its odds.
             std::iter::once(Pay::Lose).chain(BOX_NUMBERS.iter().map(odds)).collect()
         }
         Family::Field => {
@@ -99,7 +119,7 @@ pub fn pays(family: Family, rules: &TableRules) -> Vec<Pay> {
                 FieldPaytable::TwoTwo => (2, 2),
                 FieldPaytable::ThreeTwo => (3, 2),
             };
-            vec![Pay::Lose, to((1, 1)), to((two, 1)), to((twelve, 1))]
+            by_tier([(LOSE, Pay::Lose), (WIN, to((1, 1))), (FIELD_TWO, to((two, 1))), (FIELD_TWELVE, to((twelve, 1)))])
         }
         Family::Yes(n) => one(scaled(true_odds(n), 49, 50)),
         Family::No(n) => one(scaled(laid(true_odds(n)), 49, 50)),
@@ -120,6 +140,25 @@ pub fn pays(family: Family, rules: &TableRules) -> Vec<Pay> {
         }
         Family::Hop(a, b) => one(if a == b { (30, 1) } else { (15, 1) }),
         Family::OneRoll(rolls) => std::iter::once(Pay::Lose).chain(rolls.iter().map(|(_, pay)| *pay)).collect(),
+        Family::Fire
+        | Family::RideLine
+        | Family::Replay
+        | Family::HotShooter
+        | Family::Collect(_)
+        | Family::HotRoller
+        | Family::Repeater(_)
+        | Family::TwiceHard
+        | Family::Muggsy
+        | Family::PointSeven
+        | Family::SevenPoint
+        | Family::SevenPointSeven => hand_pays(family, rules),
+    }
+}
+
+/// What each tier of a bet on a hand pays (R8).
+fn hand_pays(family: Family, rules: &TableRules) -> Vec<Pay> {
+    assert!(family.is_hand(), "other bets have their pays apart");
+    match family {
         Family::Fire => match rules.fire_paytable {
             FirePaytable::A => by_count(6, &[(4, 24), (5, 249), (6, 999)]),
             FirePaytable::B => by_count(6, &[(4, 10), (5, 200), (6, 2000)]),
@@ -149,9 +188,10 @@ pub fn pays(family: Family, rules: &TableRules) -> Vec<Pay> {
             one([(40, 1), (50, 1), (65, 1), (80, 1), (90, 1)][super::family::repeats(n) as usize - 2])
         }
         Family::TwiceHard => one((15, 1)),
-        Family::Muggsy => vec![Pay::Lose, to((2, 1)), to((3, 1))],
+        Family::Muggsy => by_tier([(LOSE, Pay::Lose), (WIN, to((2, 1))), (POINT_THEN_SEVEN, to((3, 1)))]),
         Family::PointSeven | Family::SevenPoint => one((7, 1)),
         Family::SevenPointSeven => one((50, 1)),
+        _ => unreachable!("no other bet is on a hand"),
     }
 }
 

@@ -22,7 +22,7 @@ use super::sender::{Origin, Sender};
 
 /// Where a row waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lane {
+pub enum PledgeLane {
     /// It opens a roll that waits.
     Opening = 0,
     /// It is a pledge.
@@ -129,15 +129,15 @@ impl PledgeLanes {
     /// number takes that, and who waited with the other is told; an opening waits already. Says whether it was taken.
     pub(super) fn take(
         &mut self,
-        lane: Lane,
+        lane: PledgeLane,
         row: &PledgeRow,
         sender: &Sender,
         tell: impl FnOnce(PeerId, IntentId),
     ) -> bool {
-        assert_eq!(row.is_opening(), lane != Lane::Pledge, "openings and pledges wait in lanes of their own");
+        assert_eq!(row.is_opening(), lane != PledgeLane::Pledge, "openings and pledges wait in lanes of their own");
         let place = &mut self.lanes[lane as usize];
         if let Some(before) = place.get(&row.table) {
-            if lane != Lane::Pledge || before.row.number >= row.number {
+            if lane != PledgeLane::Pledge || before.row.number >= row.number {
                 return false;
             }
             assert_eq!(before.row.table, row.table, "a row takes the place of another of its table");
@@ -167,7 +167,7 @@ impl PledgeLanes {
         &mut self,
         settled: Height,
         now_ms: u64,
-        mut fits: impl FnMut(&PledgeRow) -> Result<Lane, Refusal>,
+        mut fits: impl FnMut(&PledgeRow) -> Result<PledgeLane, Refusal>,
         mut tell: impl FnMut(PeerId, IntentId, Refusal),
     ) -> Vec<Early> {
         assert!(settled >= self.settled, "a chain does not go back");
@@ -192,7 +192,7 @@ impl PledgeLanes {
         }
         // The deadline of an opening has passed: it goes on for the record, if none of an earlier roll has that place still.
         for (lane, waiting) in moved {
-            assert_eq!(waiting.row.is_opening(), lane != Lane::Pledge, "an opening does not become a pledge");
+            assert_eq!(waiting.row.is_opening(), lane != PledgeLane::Pledge, "an opening does not become a pledge");
             match self.lanes[lane as usize].entry(waiting.row.table) {
                 Entry::Vacant(place) => _ = place.insert(waiting),
                 Entry::Occupied(_) => tell(waiting.to, waiting.row.id(), Refusal::NothingToOpen),
@@ -221,7 +221,7 @@ mod tests {
         Sender { peer: PeerId { slot: 4, generation: 0 }, origin }
     }
 
-    fn take(lanes: &mut PledgeLanes, lane: Lane, row: &PledgeRow) -> bool {
+    fn take(lanes: &mut PledgeLanes, lane: PledgeLane, row: &PledgeRow) -> bool {
         lanes.take(lane, row, &of(Origin::Here), |_, _| ())
     }
 
@@ -229,13 +229,15 @@ mod tests {
     fn openings_go_first_and_each_lane_has_one_place_for_a_table() {
         let mut lanes = PledgeLanes::default();
         for table in (0..50).rev() {
-            assert!(take(&mut lanes, Lane::Pledge, &pledge(table, 5)));
-            assert!(!take(&mut lanes, Lane::Pledge, &pledge(table, 4)));
-            assert!(take(&mut lanes, Lane::Pledge, &pledge(table, 6)));
+            assert!(take(&mut lanes, PledgeLane::Pledge, &pledge(table, 5)));
+            assert!(!take(&mut lanes, PledgeLane::Pledge, &pledge(table, 4)));
+            assert!(take(&mut lanes, PledgeLane::Pledge, &pledge(table, 6)));
         }
-        assert!(take(&mut lanes, Lane::Late, &opening(9)));
-        assert!(take(&mut lanes, Lane::Opening, &opening(7)) && take(&mut lanes, Lane::Opening, &opening(3)));
-        assert!(!take(&mut lanes, Lane::Opening, &PledgeRow { signature: [8; 64], ..opening(7) }));
+        assert!(take(&mut lanes, PledgeLane::Late, &opening(9)));
+        assert!(
+            take(&mut lanes, PledgeLane::Opening, &opening(7)) && take(&mut lanes, PledgeLane::Opening, &opening(3))
+        );
+        assert!(!take(&mut lanes, PledgeLane::Opening, &PledgeRow { signature: [8; 64], ..opening(7) }));
         let rows: Vec<PledgeRow> = lanes.to_propose().copied().collect();
         assert_eq!(rows.len(), 53);
         assert_eq!((rows[0], rows[1], rows[2], rows[52]), (opening(7), opening(3), pledge(49, 6), opening(9)));
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn what_is_decided_waits_for_its_receipt_and_for_no_other_block() {
         let mut lanes = PledgeLanes::default();
-        assert!(take(&mut lanes, Lane::Opening, &opening(7)) && lanes.waits());
+        assert!(take(&mut lanes, PledgeLane::Opening, &opening(7)) && lanes.waits());
         lanes.decide(&[opening(7), pledge(3, 1)]);
         assert!(!lanes.waits() && lanes.knows(&opening(7), &of(Origin::Follower)));
         assert_eq!(lanes.answer(&opening(7).id()), Some(of(Origin::Here).peer));
@@ -282,12 +284,14 @@ mod tests {
     #[test]
     fn what_fits_no_more_is_let_go_and_whoever_waits_is_told() {
         let mut lanes = PledgeLanes::default();
-        assert!(take(&mut lanes, Lane::Opening, &opening(7)) && take(&mut lanes, Lane::Opening, &opening(8)));
-        assert!(take(&mut lanes, Lane::Pledge, &pledge(7, 1)));
+        assert!(
+            take(&mut lanes, PledgeLane::Opening, &opening(7)) && take(&mut lanes, PledgeLane::Opening, &opening(8))
+        );
+        assert!(take(&mut lanes, PledgeLane::Pledge, &pledge(7, 1)));
         let mut told = Vec::new();
         let fits = |row: &PledgeRow| match (row.is_opening(), row.table) {
-            (true, 7) => Ok(Lane::Late),
-            (true, _) => Ok(Lane::Opening),
+            (true, 7) => Ok(PledgeLane::Late),
+            (true, _) => Ok(PledgeLane::Opening),
             _ => Err(Refusal::PledgeBehind),
         };
         lanes.settle(Height(1), 0, fits, |to, id, why| told.push((to, id, why)));
@@ -296,7 +300,7 @@ mod tests {
         assert_eq!(rows, [opening(8), opening(7)], "one is late by now");
         // The next roll of that table is forfeited too, before the late one of the roll before is in a block.
         let next = PledgeRow { roll: 2, ..opening(7) };
-        assert!(take(&mut lanes, Lane::Opening, &next));
+        assert!(take(&mut lanes, PledgeLane::Opening, &next));
         told.clear();
         lanes.settle(Height(2), 0, fits, |to, id, why| told.push((to, id, why)));
         assert_eq!(told, [(of(Origin::Here).peer, next.id(), Refusal::NothingToOpen)]);

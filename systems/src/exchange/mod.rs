@@ -36,14 +36,14 @@ pub mod watch;
 use bevy_ecs::schedule::Schedule;
 
 use self::planted::Planted;
-use crate::schedule::Chain;
+use crate::schedule::ScheduleBuilder;
 
 pub use fault::ExchangeError;
 pub use tick::{Clock, Inbox, Pending};
 
 /// The schedule of a tick. The list, read from top to bottom, is what happens.
 pub fn exchange_schedule<P: Planted>() -> Schedule {
-    let mut schedule = Chain::beginning("hear_nodes")
+    let mut schedule = ScheduleBuilder::beginning("hear_nodes")
         .then("hear_nodes", nodes::hear_nodes)
         .then("update_peers", peers::update_peers)
         .then("verify_messages", messages::verify_messages)

@@ -22,7 +22,7 @@ use engine::{Height, PeerId};
 use order::signature::{SignedItem, encoding_is_acceptable, verify_batch};
 
 use super::chain::Chain;
-use super::lanes::{Early, Lane, PledgeLanes};
+use super::lanes::{Early, PledgeLane, PledgeLanes};
 use super::order::Orderer;
 use super::sender::{Origin, Sender};
 use super::tick::{Clock, Inbox, Outbox, Pending};
@@ -43,12 +43,12 @@ struct Door<'a, 'r> {
 
 impl Door<'_, '_> {
     /// Where a row would wait, if it would be applied as things stand, or is of use to the record.
-    fn fits(&self, row: &PledgeRow) -> Result<Lane, Refusal> {
+    fn fits(&self, row: &PledgeRow) -> Result<PledgeLane, Refusal> {
         let id = self.index.find(&row.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
         match check_pledge(row, id, self.rows, self.setup, false) {
-            Ok(_) if row.is_opening() => Ok(Lane::Opening),
-            Ok(_) => Ok(Lane::Pledge),
-            Err(Refusal::StaleRoll) if self.forfeits.is_late(row, &self.setup.chain) => Ok(Lane::Late),
+            Ok(_) if row.is_opening() => Ok(PledgeLane::Opening),
+            Ok(_) => Ok(PledgeLane::Pledge),
+            Err(Refusal::StaleRoll) if self.forfeits.is_late(row, &self.setup.chain) => Ok(PledgeLane::Late),
             Err(refusal) => Err(refusal),
         }
     }
@@ -72,7 +72,7 @@ impl Door<'_, '_> {
         lanes: &mut PledgeLanes,
         validators: usize,
         said: &mut Said<'_>,
-    ) -> Vec<(Sender, PledgeRow, Lane)> {
+    ) -> Vec<(Sender, PledgeRow, PledgeLane)> {
         let mut taken = Vec::new();
         let mut checks: BTreeMap<Origin, usize> = BTreeMap::new();
         for early in arrived {
@@ -147,7 +147,7 @@ pub fn take_pledges(
         if waits {
             said.accept(&sender, &row);
         } else {
-            let refusal = if lane == Lane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
+            let refusal = if lane == PledgeLane::Pledge { Refusal::PledgeBehind } else { Refusal::NothingToOpen };
             said.refuse(sender.waits(), row.id(), refusal);
         }
     }
@@ -157,7 +157,7 @@ pub fn take_pledges(
 }
 
 /// Which rows are signed by whom they name, with a key that every node reads alike.
-fn verified(taken: &[(Sender, PledgeRow, Lane)], setup: &Setup, secret: &VerifySecret) -> Vec<bool> {
+fn verified(taken: &[(Sender, PledgeRow, PledgeLane)], setup: &Setup, secret: &VerifySecret) -> Vec<bool> {
     let items: Vec<SignedItem<'_>> = taken.iter().map(|(_, row, _)| SignedItem::pledge(row, &setup.chain)).collect();
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, &secret.0, &mut verdicts);

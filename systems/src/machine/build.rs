@@ -65,7 +65,7 @@ pub struct Membership {
     pub vote: VoteKey,
     /// The beacon's group.
     pub group: BeaconGroup,
-    /// Its share of the group's key.
+    /// The validator's share of the group's key.
     pub signer: BeaconSigner,
     /// For the coefficients of batch verification.
     pub secret: BatchSecret,
@@ -89,7 +89,7 @@ impl Machine {
         Self::planted::<Sound>(setup, workers, member)
     }
 
-    /// The same, with what a type plants in it.
+    /// A world at genesis that takes part in deciding, with the faults that a type plants in it: for simulations.
     ///
     /// # Errors
     /// As [`Machine::validator`].

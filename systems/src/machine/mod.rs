@@ -31,6 +31,7 @@ use crate::state::accounts::AccountIndex;
 use crate::state::saving::Saving;
 
 pub use self::build::{JoinError, Membership};
+pub use self::reading::HeldBytes;
 
 /// One world and its two schedules: `exchange` for a validator's tick, `settle` for a decided height.
 pub struct Machine {
@@ -166,7 +167,7 @@ impl Machine {
         self.held != Saved::All
     }
 
-    /// Whether it waits for room in the snapshot's pool: for blocks that come back.
+    /// Whether a height waits for room in the snapshot's pool: for blocks that come back.
     pub fn waits_for_room(&self) -> bool {
         self.held == Saved::NoRoom
     }

@@ -24,6 +24,17 @@ use crate::state::activity::Activity;
 use crate::state::due::DueTimes;
 use crate::state::setup::Setup;
 
+/// What a machine holds of the memory, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldBytes {
+    /// The columns of all components.
+    pub columns: u64,
+    /// The arenas of the pool's workers.
+    pub arenas: u64,
+    /// Blocks of rows that are on their way into a snapshot.
+    pub blocks: u64,
+}
+
 impl Machine {
     /// Whether heights that others told of wait to be settled: several may be settled in one tick.
     pub fn is_behind(&self) -> bool {
@@ -114,11 +125,11 @@ impl Machine {
         read(columns.rows().0)
     }
 
-    /// Bytes of the columns, of the workers' arenas, and of blocks on their way into a snapshot.
-    pub fn held_bytes(&mut self) -> [u64; 3] {
-        let columns = self.layout().bytes();
+    /// What the machine holds of the memory.
+    pub fn held_bytes(&mut self) -> HeldBytes {
         let arenas = self.world.resource_mut::<Arenas>().allocated_bytes() as u64;
-        [columns, arenas, self.world.resource::<GroupSaver>().held_bytes() as u64]
+        let blocks = self.world.resource::<GroupSaver>().held_bytes() as u64;
+        HeldBytes { columns: self.layout().bytes(), arenas, blocks }
     }
 
     /// What the workers' arenas held and gave out for the last settled height.

@@ -57,11 +57,11 @@ type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 /// A state: the puck (fixed where the automaton does not look at it), where the bet lies, what it has counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct State {
-    /// The puck.
+    /// The puck before the roll.
     pub puck: Puck,
     /// Where the bet lies.
     pub spot: Spot,
-    /// What it has counted.
+    /// What the bet has counted, as its automaton numbers it.
     pub progress: u16,
 }
 

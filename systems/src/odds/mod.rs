@@ -18,7 +18,7 @@ pub use chain::State;
 /// The exact odds of one bet, per bet made, always working.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Odds {
-    /// The bet.
+    /// The bet that the odds are of.
     pub bet: BetId,
     /// Probability of any profit.
     pub p_win: BigRational,

@@ -22,11 +22,11 @@ pub mod ledger;
 
 use bevy_ecs::schedule::Schedule;
 
-use crate::schedule::Chain;
+use crate::schedule::ScheduleBuilder;
 
 /// The schedule of a settled height. The list, read from top to bottom, is what happens.
 pub fn settle_schedule() -> Schedule {
-    Chain::beginning("note_failed_rounds")
+    ScheduleBuilder::beginning("note_failed_rounds")
         .then("note_failed_rounds", turns::note_failed_rounds)
         .then("apply_intents", intake::apply_intents)
         .then("roll_dice", roll::roll_dice)

@@ -16,11 +16,11 @@ use hashbrown::HashTable;
 pub enum Fate {
     /// Nothing.
     Stays,
-    /// Its grant goes back; it holds other chips, and stays open.
+    /// The grant goes back; the account holds other chips, and stays open.
     LosesGrant,
-    /// Its grant goes back, and its slot becomes free.
+    /// The grant goes back, and the account's slot becomes free.
     LosesGrantAndSlot,
-    /// It holds nothing, and its slot becomes free.
+    /// The account holds nothing, and its slot becomes free.
     LosesSlot,
 }
 

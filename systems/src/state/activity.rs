@@ -41,7 +41,7 @@ pub struct ActivityMaps {
 
 /// The pages of one span.
 struct SpanMap {
-    /// Its number.
+    /// The number of the span.
     span: AtomicU64,
     tables: Box<[AtomicU64]>,
     accounts: Box<[AtomicU64]>,

@@ -29,11 +29,11 @@ use crate::settle::ledger::held;
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
 #[error("{} row {row}, {field}: {problem}", .column.name())]
 pub struct RowError {
-    /// The column.
+    /// The column that has the row.
     pub column: Column,
-    /// Its index in the column, from 0.
+    /// The row's index in the column, from 0.
     pub row: usize,
-    /// The field.
+    /// The row's field, by its name in the page of the image.
     pub field: &'static str,
     /// What is wrong with it.
     pub problem: String,

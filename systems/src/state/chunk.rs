@@ -11,9 +11,9 @@ use crate::settle::ledger::{Ledger, TableTotals};
 pub struct TableChunk<'a> {
     /// The chunk's number.
     pub index: usize,
-    /// The tables.
+    /// The tables of the chunk, by id.
     pub tables: &'a mut [Table],
-    /// Their seats.
+    /// The seats of those tables, table by table.
     pub seats: &'a mut [Seat],
     /// The seats' first bets.
     pub bets: &'a mut [Bets],

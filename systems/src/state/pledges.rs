@@ -60,7 +60,7 @@ fn opens(row: &PledgeRow, end: &Hash, chain: &Hash) -> bool {
 pub struct Forfeit {
     /// The player's key.
     pub key: [u8; 32],
-    /// The table.
+    /// The pledged table whose roll it was.
     pub table: TableId,
     /// Which of the table's rolls, from 1.
     pub roll: u32,

@@ -20,7 +20,7 @@ pub(crate) type Saving = SystemState<(
     ResMut<'static, DirtyMap>,
 )>;
 
-/// The same, as a snapshot uses it.
+/// What a snapshot reads and writes of the world, by name.
 pub(crate) struct SavingParts<'a> {
     pub(crate) rows: &'a Rows<'a>,
     pub(crate) setup: &'a Setup,

@@ -19,7 +19,7 @@ const _: () = assert!(RULES_MAX <= u64::BITS as usize);
 pub struct Setup {
     /// The chain id.
     pub chain: Hash,
-    /// Genesis.
+    /// The genesis from which all the rest follows.
     pub genesis: Arc<Genesis>,
     /// A compiled catalogue for each set of rules.
     pub catalogues: Arc<[Catalogue]>,

@@ -436,7 +436,7 @@ fn a_session_that_ends_with_a_page_and_its_newest_snapshot_has_its_history() {
         let model = model(&path);
         assert_eq!(only_snapshot(&path), Height(7 * PAGE_HEIGHTS));
         // A stranger's snapshot is not begun with there: no header behind it names its root.
-        let own = Reading { origin: Origin::Own, ..Reading::from(1) };
+        let own = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
         let history = History::open(&path, own, config(&path, 4 << 20)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
         assert!(!whole.given_up && whole.older.is_none() && !whole.entries.is_empty(), "{}", whole.given_up);

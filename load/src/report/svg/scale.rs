@@ -25,6 +25,8 @@ pub enum Scale {
     },
 }
 
+/// Gridlines of the axis up, from bottom to top.
+pub const ROWS: usize = 7;
 /// The ends of an axis of ratios: a microsecond and about a day, in milliseconds.
 const RATIOS: (f64, f64) = (1e-3, 1e8);
 /// The largest value of an even axis; below it, steps are exact.
@@ -42,7 +44,7 @@ impl Scale {
     /// From zero to a round number that no value exceeds.
     pub fn rounded(values: impl Iterator<Item = f64>) -> Self {
         let Self::Linear { high } = Self::exact(values) else { return Self::Linear { high: 1.0 } };
-        let step = round_step(high, super::ROWS);
+        let step = round_step(high, ROWS);
         Self::Linear { high: (high / step).ceil() * step }
     }
 

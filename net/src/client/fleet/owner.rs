@@ -11,7 +11,7 @@ use engine::limits::{FLEET_ORDERS_MAX, FLEET_OUT_BYTES_MAX, FLEET_TURN_DUE_MAX, 
 use quinn_proto::{Dir, Endpoint, EndpointConfig, Event as Moved, StreamEvent};
 use tokio::time::Instant;
 
-use super::row::{FleetClient, FleetError, Row, Stage, Talk, read_all};
+use super::row::{ClientStage, FleetClient, FleetError, Row, Talk, read_all};
 use crate::client::dial::PATIENCE;
 use crate::client::event::{Command, Event};
 use crate::client::lost::Lost;
@@ -26,7 +26,7 @@ use crate::wire::{Decoder, Role, ToClient};
 /// How long a turn waits after one that served so many connections at most. What arrives meanwhile is taken together; but what
 /// a client hears late counts as the node's delay, so that where a turn costs little it comes soon.
 const TURNS: [(usize, Duration); 2] = [(4, Duration::from_micros(250)), (16, Duration::from_millis(1))];
-/// The same after one that served more.
+/// How long a turn waits after one that served more connections.
 const LONG_TURN: Duration = Duration::from_millis(2);
 /// How long the nodes have to hear that the clients end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -153,11 +153,11 @@ impl Owner {
                 if let Some(line) = row.line() {
                     self.quic.close(line, &Close::new(CloseCode::Done, ""), moment);
                     row.redial.again();
-                    row.stage = Stage::Pause(self.now);
+                    row.stage = ClientStage::Pause(self.now);
                 }
                 // Who has no connection makes another anyway, or is not there any more.
                 if matches!(command, Command::Close) {
-                    row.stage = Stage::Gone;
+                    row.stage = ClientStage::Gone;
                 }
                 self.dues.set(client, row.due(self.now));
                 continue;
@@ -165,7 +165,7 @@ impl Owner {
             let hear = &mut self.hear;
             let mut later = Vec::new();
             let out = match &mut row.stage {
-                Stage::Talk(line, talk) if talk.welcome_by.is_none() => {
+                ClientStage::Talk(line, talk) if talk.welcome_by.is_none() => {
                     self.quic.mark(*line);
                     &mut talk.out
                 }
@@ -185,14 +185,14 @@ impl Owner {
         let due: Vec<usize> = self.dues.expired(self.now).take(FLEET_TURN_DUE_MAX).collect();
         for client in &due {
             match &self.rows[*client].stage {
-                Stage::Pause(_) => self.connect(*client),
-                Stage::Handshake(..) => self.lose_silent(*client),
-                Stage::Talk(_, talk) if talk.welcome_by.is_some() => self.lose_silent(*client),
-                Stage::Talk(line, _) => {
+                ClientStage::Pause(_) => self.connect(*client),
+                ClientStage::Handshake(..) => self.lose_silent(*client),
+                ClientStage::Talk(_, talk) if talk.welcome_by.is_some() => self.lose_silent(*client),
+                ClientStage::Talk(line, _) => {
                     self.quic.mark(*line);
                     self.dues.set(*client, None);
                 }
-                Stage::Gone => self.dues.set(*client, None),
+                ClientStage::Gone => self.dues.set(*client, None),
             }
         }
         due.len() == FLEET_TURN_DUE_MAX
@@ -210,7 +210,7 @@ impl Owner {
         };
         match self.quic.connect(row.quic.clone(), at, moment) {
             Ok(line) => {
-                row.stage = Stage::Handshake(line, by);
+                row.stage = ClientStage::Handshake(line, by);
                 if self.clients.len() <= line {
                     self.clients.resize(line + 1, None);
                 }
@@ -239,11 +239,11 @@ impl Owner {
         }
         let heard = match row.redial.lost(&lost, self.now) {
             Some(pause) => {
-                row.stage = Stage::Pause(self.now + pause);
+                row.stage = ClientStage::Pause(self.now + pause);
                 Ok(Event::Down { reason: lost, pause })
             }
             None => {
-                row.stage = Stage::Gone;
+                row.stage = ClientStage::Gone;
                 Err(lost)
             }
         };
@@ -286,7 +286,7 @@ impl Owner {
                 Moved::Connected => self.connected(client, line)?,
                 Moved::ConnectionLost { reason } => lost = Some(reason),
                 Moved::Stream(StreamEvent::Opened { .. } | StreamEvent::Readable { .. }) => {
-                    if let Stage::Talk(_, talk) = &mut self.rows[client].stage {
+                    if let ClientStage::Talk(_, talk) = &mut self.rows[client].stage {
                         talk.is_readable = true;
                     }
                 }
@@ -304,7 +304,7 @@ impl Owner {
             self.listen(client, line)?;
         }
         let row = &mut self.rows[client];
-        if let Stage::Talk(_, talk) = &mut row.stage
+        if let ClientStage::Talk(_, talk) = &mut row.stage
             && talk.welcome_by.is_none()
         {
             if row.dialogue.gives_up(now) {
@@ -325,7 +325,7 @@ impl Owner {
     fn write(&mut self, client: usize, line: usize) -> Result<bool, Lost> {
         let quic = self.quic.line(line).expect("it is served");
         match &mut self.rows[client].stage {
-            Stage::Talk(_, talk) => talk.write(quic),
+            ClientStage::Talk(_, talk) => talk.write(quic),
             _ => Ok(true),
         }
     }
@@ -354,7 +354,7 @@ impl Owner {
             is_readable: false,
             welcome_by: Some(self.now + PATIENCE),
         };
-        row.stage = Stage::Talk(line, Box::new(talk));
+        row.stage = ClientStage::Talk(line, Box::new(talk));
         Ok(())
     }
 
@@ -362,7 +362,7 @@ impl Owner {
     fn listen(&mut self, client: usize, line: usize) -> Result<(), Lost> {
         let Self { rows, quic, hear, now, .. } = self;
         let Row { redial, dialogue, stage, .. } = &mut rows[client];
-        let (Stage::Talk(_, talk), Some(quic)) = (stage, quic.line(line)) else { return Ok(()) };
+        let (ClientStage::Talk(_, talk), Some(quic)) = (stage, quic.line(line)) else { return Ok(()) };
         if !std::mem::take(&mut talk.is_readable) {
             return Ok(());
         }
@@ -396,7 +396,7 @@ impl Owner {
             if let Some(line) = row.line() {
                 self.quic.close(line, &Close::new(CloseCode::Done, ""), moment);
             }
-            row.stage = Stage::Gone;
+            row.stage = ClientStage::Gone;
         }
         (0..self.rows.len()).for_each(|client| self.dues.set(client, None));
         self.farewell = Some(self.now + FAREWELL);

@@ -30,13 +30,13 @@ pub enum FleetError {
     Address(String),
 }
 
-/// A client of a fleet.
+/// How one client of a fleet connects.
 pub struct FleetClient {
-    /// Where it connects, and as whom: addresses in numbers.
+    /// Where the client connects, and as whom: addresses in numbers, since a fleet asks nobody for names.
     pub config: ClientConfig,
-    /// Its key.
+    /// The network key that the client proves.
     pub identity: Identity,
-    /// Silence after which its connection counts as lost.
+    /// Silence after which the connection counts as lost.
     pub lost_after: Duration,
 }
 
@@ -45,18 +45,18 @@ pub(super) struct Row {
     pub(super) quic: quinn_proto::ClientConfig,
     pub(super) redial: Redial,
     pub(super) dialogue: Dialogue,
-    pub(super) stage: Stage,
+    pub(super) stage: ClientStage,
 }
 
 /// How far a client has come.
-pub(super) enum Stage {
-    /// It connects at that moment.
+pub(super) enum ClientStage {
+    /// The client connects at that moment.
     Pause(Duration),
-    /// Its connection has that row of [`Quic`]; its handshake must end by then.
+    /// The connection has that row of [`Quic`]; the handshake must end by then.
     Handshake(usize, Duration),
-    /// Its connection has that row.
+    /// The connection has that row, and its handshake has ended.
     Talk(usize, Box<Talk>),
-    /// It is not there any more.
+    /// The client has ended, and dials no more.
     Gone,
 }
 
@@ -86,23 +86,23 @@ impl Row {
         }
         let quic = quic_config(&client.identity, ALPN, client.lost_after)?;
         let redial = Redial::new(&client.config, &client.identity.key);
-        Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: Stage::Pause(Duration::ZERO) })
+        Ok(Self { quic, redial, dialogue: Dialogue::new(&client.config), stage: ClientStage::Pause(Duration::ZERO) })
     }
 
     /// The row of its connection, if it has one.
     pub(super) fn line(&self) -> Option<usize> {
         match self.stage {
-            Stage::Handshake(row, _) | Stage::Talk(row, _) => Some(row),
-            Stage::Pause(_) | Stage::Gone => None,
+            ClientStage::Handshake(row, _) | ClientStage::Talk(row, _) => Some(row),
+            ClientStage::Pause(_) | ClientStage::Gone => None,
         }
     }
 
     /// When it has something to do though nothing arrives.
     pub(super) fn due(&self, now: Duration) -> Option<Duration> {
         match &self.stage {
-            Stage::Pause(at) | Stage::Handshake(_, at) => Some(*at),
-            Stage::Talk(_, talk) => talk.welcome_by.or_else(|| self.dialogue.resumes_at(now)),
-            Stage::Gone => None,
+            ClientStage::Pause(at) | ClientStage::Handshake(_, at) => Some(*at),
+            ClientStage::Talk(_, talk) => talk.welcome_by.or_else(|| self.dialogue.resumes_at(now)),
+            ClientStage::Gone => None,
         }
     }
 }
