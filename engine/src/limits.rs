@@ -527,6 +527,8 @@ const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(OPEN_MS_MIN as u64 > OPENING_GAP_MS_MAX);
+// Every row was recounted once since the snapshot before.
+const _: () = assert!(SNAPSHOT_HEIGHTS.is_multiple_of(RECOUNT_PARTS));
 // Between two heights that a node remembers, a second of block time apart, the clock of openings counts a second too: there are no
 // more of them for those who open rolls than for receipts.
 const _: () = assert!(OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS && OPENING_GAP_MS_MAX >= 1_000);
