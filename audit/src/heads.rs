@@ -1,11 +1,11 @@
 //! Heads: what the journal keeps of heights whose bodies it gave up, checked as far as they go.
 //!
 //! ```text
-//!  header -> header: parent, time, validators, proposer, carried certificate      every signature and beacon verified
+//!  header -> header: parent, time, validators, carried certificate      every signature and beacon verified
 //!  root chain: (before, height, block, beacon, root) -> the next; the header two heights on repeats it
 //! ```
 //! Without the intents nothing is executed: that a root is the one that the blocks led to is not known. That the validators
-//! certified it is, from two heights on.
+//! certified it is, from two heights on. Whose turn it was is not known either: that follows from the state.
 
 use std::path::Path;
 

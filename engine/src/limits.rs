@@ -55,7 +55,7 @@ pub const BLOCK_PLEDGES_MAX: usize = 4_096;
 pub const OPENING_GAP_MS_MAX: u64 = 1_000;
 /// Milliseconds that a player may have to open a roll, at least: more than one block can count.
 pub const OPEN_MS_MIN: u32 = 2_000;
-/// The same, at most: the block that closed the bets must not be older than what a node still knows of when it starts again.
+/// The same, at most: a node that starts again reads the blocks that closed bets from as far back.
 pub const OPEN_MS_MAX: u32 = 60_000;
 /// Blocks that closed bets and are kept for those who open them: as many as there can be in the longest deadline, and as many
 /// again.
@@ -544,7 +544,11 @@ const _: () = assert!(SPAN_PAGES == u64::BITS as u64);
 const _: () = assert!(BLOCK_INTENTS_MAX * 128 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_PLEDGES_MAX * 192 + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(OPEN_MS_MIN as u64 > OPENING_GAP_MS_MAX);
-const _: () = assert!(OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS);
+// Every row was recounted once since the snapshot before.
+const _: () = assert!(SNAPSHOT_HEIGHTS.is_multiple_of(RECOUNT_PARTS));
+// Between two heights that a node remembers, a second of block time apart, the clock of openings counts a second too: there are no
+// more of them for those who open rolls than for receipts.
+const _: () = assert!(OPEN_MS_MAX as u64 <= RECEIPTS_KEPT_MS && OPENING_GAP_MS_MAX >= 1_000);
 const _: () = assert!(MESSAGE_PLEDGES_MAX <= NODE_PLEDGES_MAX);
 // Nobody's share of what comes early is nothing.
 const _: () = assert!(EARLY_PLEDGES_MAX / VALIDATORS_MAX as usize >= MESSAGE_PLEDGES_MAX);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bevy_ecs::resource::Resource;
 use engine::io::{Closing, Verdict};
-use engine::limits::{CLOSINGS_MAX, RECEIPTS_KEPT_MS, UNSETTLED_MAX};
+use engine::limits::{CLOSINGS_MAX, OPENING_GAP_MS_MAX, RECEIPTS_KEPT_MS, UNSETTLED_MAX};
 use engine::message::block::{Block, Decided, Header};
 use engine::message::certificate::{Beacon, Certificate, ChainLink, verdicts_hash};
 use engine::message::note::ChainNote;
@@ -48,6 +48,16 @@ impl Closings {
     }
 }
 
+/// When a height was.
+#[derive(Clone, Copy)]
+struct Moment {
+    height: Height,
+    /// Its block's time.
+    time_ms: u64,
+    /// The clock of openings.
+    opening_ms: u64,
+}
+
 /// What a note says of the last settled block.
 #[derive(Clone)]
 struct SettledBlock {
@@ -78,8 +88,14 @@ pub struct Chain {
     pub root: Hash,
     /// What a note says of its block.
     settled_block: Option<SettledBlock>,
-    /// About one height of every second, with its block's time: as long as receipts are kept.
-    moments: VecDeque<(u64, Height)>,
+    /// About one height of every second: as long as receipts are kept, and as long as a roll that it closed may be opened.
+    moments: VecDeque<Moment>,
+    /// The block's time of the last height of which note was taken.
+    last_ms: u64,
+    /// The clock of openings then, counted from any moment on.
+    opening_ms: u64,
+    /// The longest deadline of an opening; 0 where no table is pledged.
+    open_ms_max: u64,
     /// The second of the last settled block's time.
     second: u64,
     /// The last settled height that had intents or rolls: its root must come into a header.
@@ -101,6 +117,9 @@ impl Chain {
             root: [0; 32],
             settled_block: None,
             moments: VecDeque::new(),
+            last_ms: genesis.start_ms,
+            opening_ms: 0,
+            open_ms_max: genesis.rules.iter().map(|rules| rules.open_ms.into()).max().unwrap_or(0),
             second: 0,
             last_live: Height::GENESIS,
             unsettled: VecDeque::new(),
@@ -200,21 +219,29 @@ impl Chain {
 
     /// Takes note of when a height was, once a second.
     pub(crate) fn remember(&mut self, height: Height, time_ms: u64) {
-        if self.moments.back().is_none_or(|(last, _)| time_ms >= last + 1_000) {
-            self.moments.push_back((time_ms, height));
+        self.opening_ms += time_ms.saturating_sub(self.last_ms).min(OPENING_GAP_MS_MAX);
+        self.last_ms = time_ms;
+        let opening_ms = self.opening_ms;
+        if self.moments.back().is_none_or(|last| time_ms >= last.time_ms + 1_000) {
+            self.moments.push_back(Moment { height, time_ms, opening_ms });
         }
-        // One that is older than receipts are asked for stays, as the height from which they are read again.
-        while self.moments.get(1).is_some_and(|(second, _)| second + RECEIPTS_KEPT_MS <= time_ms) {
+        // A chain that stood still gives whoever opens a roll more of a block's time than receipts are kept for.
+        let open_ms_max = self.open_ms_max;
+        let is_past = |moment: &Moment| {
+            moment.time_ms + RECEIPTS_KEPT_MS <= time_ms && moment.opening_ms + open_ms_max < opening_ms
+        };
+        // One that is older stays, as the height from which receipts and closed bets are read again.
+        while self.moments.get(1).is_some_and(is_past) {
             self.moments.pop_front();
         }
-        // One for each second of the span, and the one before it.
+        // One for each second of the span, by whichever clock, and the one before it.
         assert!(self.moments.len() as u64 <= RECEIPTS_KEPT_MS / 1_000 + 2, "what is remembered is bounded");
     }
 
     /// Where the chain stands after the last settled height; nothing at genesis.
     pub fn note(&self) -> Option<ChainNote> {
         let SettledBlock { time_ms, validators, certificate } = self.settled_block.clone()?;
-        let receipts_from = self.moments.front().map_or(self.settled, |(_, height)| *height);
+        let receipts_from = self.moments.front().map_or(self.settled, |moment| moment.height);
         let (height, root, root_chains) = (self.settled, self.root, self.root_chains);
         let block = certificate.block;
         Some(ChainNote { height, time_ms, receipts_from, block, root, root_chains, validators, certificate })

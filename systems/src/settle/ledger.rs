@@ -271,6 +271,34 @@ impl Postings<'_, '_> {
         self.close("felt to forfeited");
     }
 
+    /// Between hands: what a bank has above `target` goes to the treasury, as far as it covers no bet; what it lacks comes from
+    /// there, as far as that goes.
+    ///
+    /// # Panics
+    /// If the bank could not pay what the bets that lie may win.
+    pub fn balance_bank(&mut self, table: usize, target: Chips) {
+        let row = &mut self.rows.tables[table];
+        let house = &mut self.rows.house;
+        assert!(row.exposure <= row.bank, "the bank can pay every win that is left");
+        let bank = row.bank;
+        let balanced = if bank < target {
+            // A treasury that is empty fills no bank, and no chip is made for it: the table refuses bets that it cannot pay.
+            bank + (target - bank).min(house.treasury)
+        } else {
+            target.max(row.exposure)
+        };
+        row.bank = balanced;
+        house.banks = house.banks + balanced - bank;
+        house.treasury = house.treasury + bank - balanced;
+        let part = &mut self.ledger.tables[table / CHUNK_TABLES];
+        part.banks = part.banks + balanced - bank;
+        self.dirty.mark(Column::House, 0);
+        self.dirty.mark(Column::Tables, table);
+        assert!(row.exposure <= row.bank, "what goes to the treasury covers no bet");
+        assert!(part.banks <= house.banks, "the banks of a part are among all of them");
+        self.close("bank and treasury");
+    }
+
     /// Chips come back from bets to a rail.
     ///
     /// # Panics

@@ -289,7 +289,9 @@ impl<'r> Attended<'_, 'r> {
         let row = self.change();
         row.occupied = 0;
         row.shooter = 0;
-        seats::hand_over((row, &seats), 0);
+        let between_hands = seats::hand_over((row, &seats), 0);
+        assert!(between_hands, "a hand is over when its only player has left");
+        self.book.balance_bank(table, Chips(self.setup.genesis.bank_target));
         assert_eq!(self.rows().tables[table].next_roll_ms, Table::NEVER, "an empty table is at rest");
         assert_eq!(self.rows().tables[table].roll_called, 0, "an empty table waits for no roll");
     }

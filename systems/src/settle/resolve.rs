@@ -46,7 +46,7 @@ pub struct Departure {
 pub struct Crossing {
     /// Seats that became free.
     pub departures: Vec<Departure>,
-    /// Tables whose hand ended with too little in the bank.
+    /// Tables that are between hands with too little in the bank.
     pub to_fill: Vec<TableId>,
     /// Chips that banks gave back to the treasury between hands.
     pub skimmed: Chips,
@@ -319,12 +319,13 @@ impl<'a> Resolver<'a, '_> {
             table.shooter = next.unwrap_or(engine::component::Table::NO_SHOOTER);
         }
         // Whoever got the dice by the seven-out may be absent too: seen off after it, they hand them on once more.
+        let mut between_hands = event == RollEvent::SevenOut;
         for seat in first..first + per_table {
-            self.see_off(chunk, place, seat, catalogue, lists);
+            between_hands |= self.see_off(chunk, place, seat, catalogue, lists);
         }
         // The bank is looked at last, when the exposure of those who left is gone. Between hands only: a bank that was
         // skimmed with a point on could refuse odds that its players count on.
-        if event == RollEvent::SevenOut {
+        if between_hands {
             self.balance_bank(chunk, place, id, lists);
         }
         chunk.dirty.mark(Column::Tables, place);
@@ -400,7 +401,7 @@ impl<'a> Resolver<'a, '_> {
     }
 
     /// A player who is absent leaves, and one who keeps a seat without a bet while others wait for one; a seat that is
-    /// leaving and holds no bet becomes free.
+    /// leaving and holds no bet becomes free. Says whether the table is between hands by it.
     fn see_off(
         &self,
         chunk: &mut TableChunk<'_>,
@@ -408,7 +409,7 @@ impl<'a> Resolver<'a, '_> {
         seat: usize,
         catalogue: &Catalogue,
         lists: &mut Lists<'a>,
-    ) {
+    ) -> bool {
         let table = &mut chunk.tables[place];
         let row = &mut chunk.seats[seat];
         let absent = is_absent(row, &self.setup.genesis, self.active_ms)
@@ -436,7 +437,7 @@ impl<'a> Resolver<'a, '_> {
         }
         // Whoever leaves with bets that stay was told of when they left: only the seat's end is new.
         if !row.is_leaving() || (!absent && !row.spots.is_empty()) {
-            return;
+            return false;
         }
         let per_table = self.setup.genesis.seats as usize;
         let number = (seat - place * per_table) as u8;
@@ -457,7 +458,7 @@ impl<'a> Resolver<'a, '_> {
             chunk.dirty.mark(Column::Seats, seat);
         }
         let seats = &chunk.seats[place * per_table..(place + 1) * per_table];
-        seats::hand_over((table, seats), number);
+        seats::hand_over((table, seats), number)
     }
 
     /// Between hands: what a bank has above its target goes to the treasury, as far as it covers no bet; what it lacks

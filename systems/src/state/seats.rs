@@ -33,8 +33,13 @@ pub fn is_wanted(table: &Table, seats: u32, genesis: &Genesis, active_ms: u64) -
 
 /// A player stopped acting: if they held the dice, the next player takes them with the same point (R2). A table whose
 /// last seat became free is at rest, with the puck OFF.
-pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) {
+///
+/// Says whether the table is between hands by it: another player got the dice with the puck OFF, or nobody is left. Then its
+/// bank is to be balanced: no roll may ever come at which that could be done later.
+#[must_use]
+pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) -> bool {
     assert!(usize::from(seat) < seats.len(), "whoever stopped acting has a seat at this table");
+    let shot = table.shooter;
     if table.shooter == seat {
         table.shooter = next_shooter(seats, seat).unwrap_or(Table::NO_SHOOTER);
     }
@@ -48,6 +53,7 @@ pub fn hand_over((table, seats): (&mut Table, &[Seat]), seat: u8) {
         table.roll_called = 0;
         table.next_roll_ms = Table::NEVER;
     }
+    table.occupied == 0 || (table.point == 0 && shoots && table.shooter != shot)
 }
 
 /// The bets that go back to a player who leaves: those that could be taken down. Contract bets and locked hand bets

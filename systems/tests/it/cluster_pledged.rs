@@ -1,16 +1,19 @@
 //! A pledged table kept by several validators: what its player sends to one node, or to one that votes on nothing, reaches
 //! whoever proposes, and every node has the same state.
 
+use std::convert::Infallible;
+
 use crate::hosts::{CHAIN, Cluster};
-use engine::io::{Input, Verdict};
-use engine::limits::BLOCK_PLEDGES_MAX;
+use engine::io::{Input, Output, Verdict, Watched};
+use engine::limits::{BLOCK_PLEDGES_MAX, GROUP_BYTES};
 use engine::message::intent::IntentKind;
 use engine::message::node::NodeMessage;
 use engine::message::pledge::{PledgeRow, pledge_end};
 use engine::message::refusal::Refusal;
 use engine::rules::DiceSource;
-use engine::{Hash, PeerId, TableId};
+use engine::{Hash, PeerId, TableId, Tick};
 use order::signature::PlayerKey;
+use systems::exchange::Clock;
 
 const TABLE: TableId = TableId(0);
 
@@ -206,4 +209,41 @@ fn forfeited(cluster: &mut Cluster, ticks: u64) -> bool {
         cluster.step();
         cluster.machine(0).read(|rows| rows.house.forfeited.0) > 0
     })
+}
+
+/// The deadline of an opening runs by the clock of openings, in which a gap between two blocks counts a second: the block that closed
+/// the bets may be as much older than receipts are as the chain stood still.
+#[test]
+fn a_node_that_loads_a_snapshot_shows_the_block_of_a_roll_that_waits_however_long_the_chain_stood_still() {
+    let (mut cluster, key) = seated(0, 0);
+    let opening = call(&mut cluster, 0, &key, 1);
+    for _ in 0..2 {
+        cluster.hosts.iter_mut().for_each(|host| host.skew_ms += 90_000);
+        cluster.steps(150);
+    }
+    let host = &mut cluster.hosts[0];
+    let machine = host.machine.as_mut().expect("it runs");
+    let (note, image) = (machine.chain().note().expect("heights are settled"), crate::common::image(machine));
+    assert!(machine.read(|rows| rows.pledges[0].is_frozen()), "its time has not passed");
+    let mut loaded = cluster.follower();
+    loaded
+        .load(&note, |group, bytes| {
+            bytes.copy_from_slice(&image[group * GROUP_BYTES..][..GROUP_BYTES]);
+            Ok::<(), Infallible>(())
+        })
+        .expect("its own image");
+    let host = &cluster.hosts[0];
+    for (height, settled) in host.settled.range(note.receipts_from..=note.height) {
+        loaded.recall(&host.decided[height], settled).expect("its own record");
+    }
+    let from = loaded.chain().note().expect("it stands there").receipts_from;
+    assert_eq!(from, note.receipts_from, "the next snapshot says the same");
+    let (clock, mut outputs) = (Clock { tick: Tick(1), now_ms: note.time_ms }, Vec::new());
+    let peer = PeerId { slot: 0, generation: 1 };
+    let joined = Input::Joined { peer, key: [1; 32], address: [0; 16], node: false };
+    let watch = Input::Watch { peer, what: Watched::Table(TABLE), on: true };
+    loaded.exchange(clock, &mut vec![joined, watch], &mut outputs).expect("nothing is wrong");
+    let shown = outputs.iter().find_map(|output| if let Output::Table(table) = output { Some(table) } else { None });
+    let closing = shown.expect("whoever watches is told").closing.as_ref().expect("the roll waits");
+    assert_eq!(closing.header.hash(), opening.block);
 }

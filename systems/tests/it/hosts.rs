@@ -174,11 +174,16 @@ impl Cluster {
         (again.group, again.beacons)
     }
 
+    /// A machine at genesis that votes on nothing.
+    pub fn follower(&self) -> Machine {
+        Machine::follower(self.setup.clone(), 1, secret(), self.hosts.len() as u32 + 1).expect("a genesis")
+    }
+
     /// Starts a node from its disk, and connects it with all others that run.
     pub fn start(&mut self, slot: usize) {
         let peers = self.hosts.len() as u32 + 1;
         let mut machine = if self.hosts[slot].follows {
-            Machine::follower(self.setup.clone(), 1, secret(), peers).expect("a genesis")
+            self.follower()
         } else {
             let (group, beacons) = self.signers();
             let signer = beacons.into_iter().nth(slot).expect("a share for each slot");

@@ -135,6 +135,74 @@ fn whoever_passes_the_dice_begins_a_hand_of_another() {
     assert_eq!(hand(&mut stage), (3, 0));
 }
 
+/// A table's bank, and the treasury.
+fn house_side(stage: &mut Stage) -> (u64, u64) {
+    stage.machine.read(|rows| (rows.tables[0].bank.0, rows.house.treasury.0))
+}
+
+#[test]
+fn a_bank_is_balanced_between_hands_and_in_none() {
+    let mut stage = Stage::seated(Genesis { bank_target: 4_000, ..genesis(1, 4, 6) }, 4, 5_000);
+    let (_, treasury) = house_side(&mut stage);
+    assert_eq!(stage.bet(0, "field", 0, 100), APPLIED);
+    stage.roll(3, 3);
+    // The shooter leaves with a point on, and another player without the dice.
+    for player in [0, 3] {
+        assert_eq!(stage.one(player, IntentKind::Leave, at), APPLIED);
+        assert_eq!(house_side(&mut stage), (4_100, treasury));
+    }
+    stage.roll(3, 3);
+    assert_eq!(house_side(&mut stage), (4_100, treasury), "a point that was made ends no hand");
+    // Another's bet on a seven would win all that the bank has.
+    assert_eq!(stage.bet(2, "any_seven", 0, 1_025), APPLIED);
+    assert_eq!(stage.one(1, IntentKind::PassDice, at), APPLIED);
+    assert_eq!(house_side(&mut stage), (4_100, treasury), "what covers a bet stays");
+    assert_eq!(stage.one(2, IntentKind::SetAmount, on("any_seven", 1_010)), APPLIED);
+    assert_eq!(stage.one(2, IntentKind::PassDice, at), APPLIED);
+    assert_eq!(house_side(&mut stage), (4_040, treasury + 60));
+    assert_eq!(stage.one(2, IntentKind::TakeDown, on("any_seven", 0)), APPLIED);
+    assert_eq!(stage.one(1, IntentKind::PassDice, at), APPLIED);
+    assert_eq!(house_side(&mut stage), (4_000, treasury + 100));
+    // Bets win: the bank is filled when the shooter leaves with the puck OFF, and when the last player does.
+    assert_eq!(stage.bet(1, "any_craps", 0, 100), APPLIED);
+    stage.roll(1, 1);
+    assert_eq!(house_side(&mut stage), (3_300, treasury + 100));
+    assert_eq!(stage.one(2, IntentKind::Leave, at), APPLIED);
+    assert_eq!(house_side(&mut stage), (4_000, treasury - 600));
+    assert_eq!(stage.bet(1, "field", 0, 100), APPLIED);
+    stage.roll(2, 2);
+    assert_eq!(house_side(&mut stage), (3_900, treasury - 600));
+    assert_eq!(stage.one(1, IntentKind::Leave, at), APPLIED);
+    assert_eq!(
+        house_side(&mut stage),
+        (4_000, treasury - 700),
+        "a point that nobody's bet stands on ends with the table"
+    );
+}
+
+#[test]
+fn a_bank_is_balanced_when_those_who_are_absent_are_seen_off() {
+    let mut stage = Stage::seated(Genesis { bank_target: 4_000, idle_ms: 2_500, ..genesis(1, 4, 6) }, 2, 5_000);
+    let (_, treasury) = house_side(&mut stage);
+    let sat_ms = stage.time_ms;
+    let roll = |stage: &mut Stage, time_ms: u64, dice: (u8, u8)| {
+        stage.settle_at(time_ms, Vec::new(), Draw::Given(Dice::new(dice.0, dice.1).expect("faces")));
+        assert_eq!(stage.machine.report().counts.rolls, 1);
+        stage.machine.read(|rows| (rows.tables[0].occupied, rows.tables[0].shooter))
+    };
+    // The field wins 200 on craps, and the shooter was not heard.
+    assert_eq!(stage.bet(1, "field", 0, 100), APPLIED);
+    assert_eq!(roll(&mut stage, sat_ms + 2_500, (1, 1)), (2, 1), "the dice went on");
+    assert_eq!(house_side(&mut stage), (4_000, treasury - 200));
+    // It loses 100, and then nobody is left.
+    assert_eq!(stage.bet(1, "field", 0, 100), APPLIED);
+    let bet_ms = stage.time_ms;
+    assert_eq!(roll(&mut stage, bet_ms + 1_500, (3, 3)), (2, 1));
+    assert_eq!(house_side(&mut stage), (4_100, treasury - 200), "with a point on");
+    assert_eq!(roll(&mut stage, bet_ms + 2_500, (2, 2)), (0, engine::component::Table::NO_SHOOTER));
+    assert_eq!(house_side(&mut stage), (4_000, treasury - 100));
+}
+
 #[test]
 fn a_height_counts_what_it_did() {
     let mut stage = stage();

@@ -141,7 +141,11 @@ fn filled(body: IntentBody, kind: IntentKind) -> IntentBody {
 
 /// Player 0 sits at the pledged table with 1,000 chips; what the window's minimum is for has passed.
 fn seated() -> Stage {
-    let mut stage = Stage::new(world());
+    seated_in(world())
+}
+
+fn seated_in(genesis: Genesis) -> Stage {
+    let mut stage = Stage::new(genesis);
     let opens = (0..3).map(|player| stage.intent(player, IntentKind::Open, |body| body)).collect();
     stage.settle(opens);
     assert_eq!(stage.one(0, IntentKind::Sit, |body| body.at(TABLE).amount(1_000)), Verdict::Applied);

@@ -69,6 +69,8 @@ impl Intake<'_, '_> {
         if was_empty {
             row.begin_hand();
             row.opened_ms = time_ms;
+            // Once more: the treasury may have had too little when the last player left.
+            self.balance_bank(table);
         }
         // A pledged table has no roll of its own at which a player who came back would be looked at.
         if was_empty || self.is_pledged(table) {
@@ -106,7 +108,9 @@ impl Intake<'_, '_> {
         let is_marked = self.rows.tables[table].occupied >> place & 1 == 1;
         assert_eq!(is_marked, stays, "a seat is marked as taken for as long as bets stay on it");
         let seats = self.seats(table);
-        seats::hand_over(self.table_and_seats(table, seats), place as u8);
+        if seats::hand_over(self.table_and_seats(table, seats), place as u8) {
+            self.balance_bank(table);
+        }
         if self.is_pledged(table) && stays {
             // Nobody rolls for the bets that stay: they wait as long as an account may.
             self.rows.tables[table].next_roll_ms = self.time_ms + self.setup.genesis.account_idle_ms;
@@ -129,6 +133,11 @@ impl Intake<'_, '_> {
         row.seats -= 1;
         self.rows.seats[seat] = Seat::EMPTY;
         self.table(table).occupied &= !(1 << place);
+    }
+
+    fn balance_bank(&mut self, table: usize) {
+        let target = Chips(self.setup.genesis.bank_target);
+        self.post(|book| book.balance_bank(table, target));
     }
 
     fn table_and_seats(&mut self, table: usize, seats: std::ops::Range<usize>) -> (&mut Table, &[Seat]) {
@@ -175,6 +184,7 @@ impl Intake<'_, '_> {
         let shooter = self.seats(table).start + usize::from(self.rows.tables[table].shooter);
         assert!(self.rows.seats[shooter].is_seated(), "the dice go to a player who may act");
         self.table(table).begin_hand();
+        self.balance_bank(table);
         Ok(Verdict::Applied)
     }
 

@@ -2,25 +2,31 @@
 
 use super::*;
 
-/// Brings the table to a point, with 10 chips on the pass line, which stay, and 6 on a place bet, which may be taken down.
-fn with_a_point(stage: &mut Stage) -> Chain {
-    // Secrets are tried until the first roll is a box number: this player holds the beacon of tests too.
+/// Rolls one of these totals as the table's first roll, with 10 chips on the pass line.
+fn first_roll(stage: &mut Stage, totals: &[u8]) -> Chain {
+    // Secrets are tried until one gives it: this player holds the beacon of tests too.
     for secret in 1.. {
         let chain = Chain::new(0, TABLE, 1, secret);
         let beacon = [(stage.height.0 + 1) as u8; 48];
         let rules = stage.machine.setup().catalogues[0].hash();
-        if ![4, 5, 6, 8, 9, 10].contains(&dice_of_both(&beacon, &chain.end(2), TABLE, 1, &rules).total()) {
+        if !totals.contains(&dice_of_both(&beacon, &chain.end(2), TABLE, 1, &rules).total()) {
             continue;
         }
         let kinds = vec![IntentKind::Bet, IntentKind::Roll];
         assert_eq!(stage.height_with(1, vec![chain.pledge(1, 1)], kinds), [Verdict::Applied; 3]);
         let opening = chain.opening(1, stage.closed());
         assert_eq!(stage.pledged(vec![opening]), [Verdict::Applied]);
-        assert_ne!(stage.machine.read(|rows| rows.tables[0].point), 0);
-        assert_eq!(stage.bet(0, "place_6", 0, 6), Verdict::Applied);
         return chain;
     }
-    unreachable!("some secret gives a point")
+    unreachable!("some secret gives them")
+}
+
+/// Brings the table to a point, with 10 chips on the pass line, which stay, and 6 on a place bet, which may be taken down.
+fn with_a_point(stage: &mut Stage) -> Chain {
+    let chain = first_roll(stage, &[4, 5, 6, 8, 9, 10]);
+    assert_ne!(stage.machine.read(|rows| rows.tables[0].point), 0);
+    assert_eq!(stage.bet(0, "place_6", 0, 6), Verdict::Applied);
+    chain
 }
 
 #[test]
@@ -146,4 +152,75 @@ fn a_height_counts_forfeits_beside_the_rolls_of_other_tables() {
         counts = stage.machine.report().counts;
     }
     assert_eq!(counts, Counts { rolls: 1, forfeits: 1, lost: 10, ..Counts::default() });
+}
+
+/// A table whose bank has `bank_target` chips, and takes no bet below 10.
+fn small(bank_target: u64) -> Genesis {
+    let mut genesis = Genesis { bank_target, ..world() };
+    genesis.rules[0].min_bet = 10;
+    genesis
+}
+
+fn bank(stage: &mut Stage) -> u64 {
+    stage.machine.read(|rows| rows.tables[0].bank.0)
+}
+
+/// A bank that was won can pay no bet, and without a bet no pledged table rolls: no seven-out would ever fill it again.
+#[test]
+fn a_bank_that_was_won_is_filled_when_its_table_empties() {
+    for leaves in [true, false] {
+        let mut stage = seated_in(small(10));
+        first_roll(&mut stage, &[7, 11]);
+        assert_eq!(bank(&mut stage), 0);
+        for name in ["pass", "field", "no_12"] {
+            let on = |body: IntentBody| body.at(TABLE).on(bet(name), 0).amount(10);
+            assert_eq!(stage.refused(0, IntentKind::Bet, on), Refusal::BankLimit, "{name}");
+        }
+        let treasury = stage.house().treasury;
+        if leaves {
+            assert_eq!(stage.one(0, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
+        }
+        // Whoever is absent is seen off.
+        while stage.machine.read(|rows| rows.tables[0].occupied) != 0 {
+            stage.settle_at(stage.time_ms + 5_000, Vec::new(), Draw::Beacon([7; 48]));
+        }
+        stage.assert_root();
+        assert_eq!((bank(&mut stage), stage.house().treasury), (10, treasury - Chips(10)));
+        assert_eq!(stage.one(1, IntentKind::Sit, |body| body.at(TABLE).amount(100)), Verdict::Applied);
+        assert_eq!(stage.bet(1, "pass", 0, 10), Verdict::Applied);
+    }
+}
+
+#[test]
+fn a_bank_is_filled_when_its_player_is_seen_off_by_a_forfeit() {
+    let mut stage = seated_in(small(100));
+    first_roll(&mut stage, &[7, 11]);
+    assert_eq!(bank(&mut stage), 90);
+    let kinds = vec![IntentKind::Bet, IntentKind::Roll];
+    assert_eq!(stage.height_with(300, Vec::new(), kinds), [Verdict::Applied; 2]);
+    while stage.house().forfeited == Chips::ZERO {
+        assert_eq!(bank(&mut stage), 90, "while the roll waits");
+        stage.settle_at(stage.time_ms + 1_000, Vec::new(), Draw::Beacon([7; 48]));
+    }
+    assert_eq!(bank(&mut stage), 100);
+    stage.assert_root();
+}
+
+/// The treasury has nothing when the player leaves, and something when the next one comes.
+#[test]
+fn a_bank_that_nothing_could_fill_is_filled_when_somebody_sits_down() {
+    let mut stage = seated_in(Genesis { supply: 4 * 100 + 3 * GRANT, ..small(100) });
+    first_roll(&mut stage, &[7, 11]);
+    assert_eq!(stage.one(0, IntentKind::Leave, |body| body.at(TABLE)), Verdict::Applied);
+    assert_eq!((bank(&mut stage), stage.house().treasury), (90, Chips::ZERO));
+    // At another table somebody loses 20 chips, and leaves.
+    let other = |body: IntentBody| body.at(TableId(1));
+    assert_eq!(stage.one(1, IntentKind::Sit, |body| other(body).amount(100)), Verdict::Applied);
+    assert_eq!(stage.one(1, IntentKind::Bet, |body| other(body).on(bet("field"), 0).amount(20)), Verdict::Applied);
+    stage.roll(3, 3);
+    assert_eq!(stage.one(1, IntentKind::Leave, other), Verdict::Applied);
+    assert_eq!((bank(&mut stage), stage.house().treasury), (90, Chips(20)));
+    assert_eq!(stage.one(2, IntentKind::Sit, |body| body.at(TABLE).amount(100)), Verdict::Applied);
+    assert_eq!((bank(&mut stage), stage.house().treasury), (100, Chips(10)));
+    stage.assert_root();
 }
