@@ -134,6 +134,32 @@ fn of_the_keys_of_two_validators_the_odd_one_is_named() {
 }
 
 #[test]
+fn a_list_of_validators_that_is_not_the_chains_others_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chain = dir.path().join("chain");
+    assert_eq!(deal(&chain, "4", &addresses(dir.path(), 4)).0, 0);
+    let config = chain.join("node-3/bitcraps.toml");
+    let check =
+        |set: &str| run(&[&["config", "check", text(&config), "--output", "json"], &["--set", set][..]].concat());
+    let list = fs::read_to_string(chain.join("validators.txt")).expect("a list");
+    let told = |named: &[usize]| {
+        let named: Vec<&str> = named.iter().filter_map(|slot| list.lines().nth(*slot)).collect();
+        let (code, out, err) = check(&format!("net.validators={named:?}"));
+        assert_eq!(code, 0, "the node starts with it: {err}");
+        serde_json::from_str::<Value>(&out).expect("JSON")["warnings"].to_string()
+    };
+    assert!(!told(&[0, 1, 2]).contains("net.validators"));
+    assert!(told(&[]).contains("names 0 of the 3 other validators"));
+    assert!(told(&[0, 1]).contains("names 2 of the 3 other validators"));
+    assert!(told(&[0, 1, 1]).contains("more than once"));
+    assert!(told(&[0, 1, 2, 3]).contains("this node's own network key"));
+    // Somebody copied one folder's key into another: the list is as it was dealt.
+    let (own, others) = (chain.join("node-3/keys/net.pem"), chain.join("node-2/keys/net.pem"));
+    fs::copy(others, own).expect("copied");
+    assert!(told(&[0, 1, 2]).contains("this node's own network key"));
+}
+
+#[test]
 fn validators_that_settle_nothing_end_well_and_say_so() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("d");
