@@ -24,6 +24,7 @@ use systems::Setup;
 
 use super::args::{Format, OutputArgs};
 use super::logs;
+use super::out::hanging;
 use words::Failure;
 
 /// Values over those of the file and the environment.
@@ -123,7 +124,7 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
                 return Ok(());
             }
             for warning in &warnings {
-                say!("{}: {warning}", file.display());
+                hanging(&format!("{}: {warning}", file.display()), 2)?;
             }
             say!("{}: good{}", file.display(), if running { "; a node runs with its session now" } else { "" });
         }

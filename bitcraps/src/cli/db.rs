@@ -10,6 +10,7 @@ use serde_json::json;
 use super::args::{Format, OutputArgs, RowsArgs, RowsFormat};
 use super::bars::spinner;
 use super::config::load;
+use super::out::hanging;
 use crate::db::{backup, compact};
 use audit::db::{CheckReport, Severity, Stats, check, stats};
 use net::settings::parse_size;
@@ -124,6 +125,9 @@ fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The column in which values stand behind their names.
+const VALUES: usize = 16;
+
 /// Up to how many bytes a node's journal may grow, if it has a bound.
 pub fn bound_of(config: &Config) -> Option<u64> {
     Some(config.storage.bytes_max).filter(|bytes| *bytes > 0)
@@ -132,22 +136,23 @@ pub fn bound_of(config: &Config) -> Option<u64> {
 fn print_stats(session: &Path, stats: &Stats) -> std::io::Result<()> {
     let size = |bytes: u64| ByteSize(bytes).to_string();
     say!("{}{}", session.display(), if stats.live { " (a node is writing it)" } else { "" });
-    say!(
+    let row = |row: String| hanging(&row, VALUES);
+    row(format!(
         "  heights       {} to {}, settled up to {}",
         thousands(stats.first),
         thousands(stats.decided),
         thousands(stats.settled)
-    );
+    ))?;
     let heads = if stats.heads > 0 { format!(", {}", counted(stats.heads, "head")) } else { String::new() };
-    say!(
+    row(format!(
         "  journal       {} in {}{heads}, {}",
         size(stats.journal_bytes),
         counted(stats.segments, "segment"),
         counted(stats.frames, "frame")
-    );
-    say!("  log           {}", size(stats.log_bytes));
+    ))?;
+    row(format!("  log           {}", size(stats.log_bytes)))?;
     match (stats.newest_snapshot, stats.newest_snapshot_age_ms) {
-        (Some(height), Some(age)) => say!(
+        (Some(height), Some(age)) => row(format!(
             "  snapshots     {} in {}: {}, {}; the newest at height {}, {:.1} s of play old",
             size(stats.snapshot_bytes),
             counted(stats.packs, "pack"),
@@ -155,20 +160,20 @@ fn print_stats(session: &Path, stats: &Stats) -> std::io::Result<()> {
             counted(stats.groups, "group"),
             thousands(height),
             age as f64 / 1_000.0
-        ),
-        _ => say!("  snapshots     none"),
+        ))?,
+        _ => row("  snapshots     none".into())?,
     }
-    say!("  cache         {}", size(stats.cache_bytes));
-    say!("  all           {} on the disk, {} free", size(stats.bytes), size(stats.free_bytes));
+    row(format!("  cache         {}", size(stats.cache_bytes)))?;
+    row(format!("  all           {} on the disk, {} free", size(stats.bytes), size(stats.free_bytes)))?;
     if let Some(rate) = stats.journal_bytes_per_day {
         // A young session would frighten: what is full is compressed a while later.
         let uncompressed = match stats.compressed {
             0 => "; none of it is compressed yet, which leaves about a tenth",
             _ => "",
         };
-        say!("  growth        {} of journal a day of play{uncompressed}", size(rate as u64));
+        row(format!("  growth        {} of journal a day of play{uncompressed}", size(rate as u64)))?;
     }
-    projections(stats).iter().try_for_each(|line| super::out::paragraph(line))
+    projections(stats).into_iter().try_for_each(row)
 }
 
 /// When the limit is reached, and when the disk is full.
@@ -249,7 +254,7 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
     say!("  snapshots     {}, {}", report.snapshots, counted(report.pack_records, "record"));
     for finding in &report.findings {
         let at = finding.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-        say!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem);
+        hanging(&format!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem), VALUES)?;
     }
     if report.ok {
         say!("whole: every byte is what was written");

@@ -64,6 +64,8 @@ fn one_validator_is_dealt_and_called_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let (code, out, err) = deal(&dir.path().join("chain"), "1", &addresses(dir.path(), 1));
     assert!(code == 0 && out.contains("and one validator."), "{code} {out} {err}");
+    let hashes = out.lines().filter(|line| line.split(' ').any(|word| engine::unhex::<32>(word).is_some()));
+    assert!(hashes.clone().count() > 0 && hashes.clone().all(|line| line.len() <= 80), "whole at 80 columns: {out}");
     assert!(!out.contains("1 validators") && !out.contains("of 1"), "{out}");
 }
 
@@ -75,7 +77,7 @@ fn whoever_follows_is_told_where_the_keys_are_from_and_how_to_run() {
     let (genesis, list) = (chain.join("node-0/session/genesis.json"), chain.join("validators.txt"));
     let eyes = dir.path().join("eyes");
     let (code, out, err) = follow(&eyes, &genesis, &list, &[]);
-    assert!(code == 0 && out.contains("keys           dealer: one person dealt"), "{code} {out} {err}");
+    assert!(code == 0 && out.contains("keys         dealer: one person dealt"), "{code} {out} {err}");
     let (_, out, _) = follow(&dir.path().join("more"), &genesis, &list, &["--output", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON")["keys"], "dealer");
     let config = eyes.join("bitcraps.toml");
