@@ -121,7 +121,7 @@ fn bytes_max(args: &InitArgs, min_free: u64) -> anyhow::Result<u64> {
         None if args.output.is_for_people() && std::io::stdin().is_terminal() => {
             let mut terminal = std::io::stderr();
             // Whoever sees no question may still answer.
-            let _ = write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested));
+            let _ = write!(terminal, "{}", question(args.validators, suggested));
             let mut answer = String::new();
             std::io::stdin().read_line(&mut answer)?;
             match answer.trim() {
@@ -259,6 +259,9 @@ fn deal_validators(
         say!("  {}  {}", node.place.reach, node.config.display());
     }
     row(&format!("  validators   {}: their network keys and addresses, for those who follow", named.display()))?;
+    say_journal(config.storage.bytes_max)?;
+    // The bound was chosen for this disk, and most of the folders go elsewhere.
+    row("               the same in each folder: its operator sets `storage.bytes_max` for the disk there")?;
     if args.plain_keys {
         say!("\nThe secret keys are NOT encrypted: whoever reads a folder's keys is that node.");
     }
@@ -329,6 +332,12 @@ fn row(text: &str) -> std::io::Result<()> {
 /// The column of the values.
 const VALUES: usize = 15;
 
+/// What is asked of how many bytes a journal may have: of several validators each has one, on a disk of its own.
+fn question(validators: Option<u32>, suggested: u64) -> String {
+    let whose = if validators.is_some_and(|count| count > 1) { "each validator's journal" } else { "the journal" };
+    format!("Bytes for {whose}, 0 for no bound [{}]: ", ByteSize(suggested))
+}
+
 /// So many validators.
 fn validators(count: usize) -> String {
     if count == 1 { "one validator".into() } else { format!("{count} validators") }
@@ -353,6 +362,17 @@ mod tests {
             let parsed = <Init as clap::Parser>::try_parse_from(["init", "a-folder", flag, value]);
             let problem = parsed.expect_err(value).to_string();
             assert!(problem.contains(says), "{problem}");
+        }
+    }
+
+    #[test]
+    fn of_several_validators_each_is_asked_for() {
+        for (validators, says) in [
+            (None, "Bytes for the journal, 0 for no bound [20.0 GiB]: "),
+            (Some(1), "Bytes for the journal, 0 for no bound [20.0 GiB]: "),
+            (Some(4), "Bytes for each validator's journal, 0 for no bound [20.0 GiB]: "),
+        ] {
+            assert_eq!(question(validators, 20 << 30), says);
         }
     }
 

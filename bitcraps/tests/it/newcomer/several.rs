@@ -66,6 +66,7 @@ fn one_validator_is_dealt_and_called_one() {
     assert!(code == 0 && out.contains("and one validator."), "{code} {out} {err}");
     let hashes = out.lines().filter(|line| line.split(' ').any(|word| engine::unhex::<32>(word).is_some()));
     assert!(hashes.clone().count() > 0 && hashes.clone().all(|line| line.len() <= 80), "whole at 80 columns: {out}");
+    assert!(out.contains("its operator sets `storage.bytes_max`"), "the dealer's disk is not theirs: {out}");
     assert!(!out.contains("1 validators") && !out.contains("of 1"), "{out}");
 }
 
