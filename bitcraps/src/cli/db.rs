@@ -73,7 +73,7 @@ pub struct CompactArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps replay copies/monday              the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported, but no validator may sign with it."
+    after_help = "Examples:\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps replay copies/monday              the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported. A validator that goes on with it among others votes on\nnothing at first; one of one to three may not sign with it."
 )]
 pub struct BackupArgs {
     /// The session's directory.
@@ -127,6 +127,10 @@ fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
 
 /// The column in which values stand behind their names.
 const VALUES: usize = 16;
+
+/// What a copy is good for.
+const NO_LOG: &str = "The copy has no consensus log: replay it, check it, export it. A validator that goes on with it among others \
+                      votes on nothing at first; one of one to three may not sign with it.";
 
 /// Up to how many bytes a node's journal may grow, if it has a bound.
 pub fn bound_of(config: &Config) -> Option<u64> {
@@ -304,7 +308,7 @@ fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
             );
             say!("  root          {}", hex(&copied.root));
             say!("  root chain    {}", hex(&copied.root_chain));
-            say!("The copy has no consensus log: replay it, check it, export it; no validator may sign with it.");
+            hanging(NO_LOG, 0)?;
             say!("\nTry next:\n  {} replay {to}", super::phrases::program());
         }
         _ => say!(

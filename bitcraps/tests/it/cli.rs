@@ -221,6 +221,9 @@ fn a_session_is_looked_after_from_the_command_line() {
     assert_eq!(json(&bitcraps(&["replay", text(&copy), "--output", "json"]))["root"], ended["root"]);
     let compared = json(&bitcraps(&["bisect", text(&session), text(&copy), "--output", "json"]));
     assert_eq!((&compared["ok"], &compared["agree"]), (&true.into(), &60.into()));
+    let shown = bitcraps(&["db", "backup", text(&session), text(&place("for people"))]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("among others votes on nothing at first; one of one to three may not sign"), "{shown}");
     let compacted = json(&bitcraps(&["db", "compact", text(&session), "--output", "json"]));
     assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
     let exported =

@@ -186,6 +186,7 @@ fn what_is_no_part_of_a_session_is_named() {
     fs::remove_file(&log).expect("removed");
     let report = checked(&session);
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("may not sign")), "{report:?}");
+    assert!(report.findings.iter().any(|finding| finding.problem.contains("among others")), "{report:?}");
 }
 
 /// A crash while a segment gives up its bodies, or is compressed, leaves what was begun: nothing is wrong with that, nor is it more.
