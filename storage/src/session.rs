@@ -37,9 +37,7 @@ pub enum OpenError {
         missing: String,
     },
     /// Another process writes it.
-    #[error(
-        "{0} is in use by another process: one at a time writes a session; end that one first, or name another directory"
-    )]
+    #[error("{0} is in use by another process: one at a time writes a session; end that one first")]
     Locked(PathBuf),
     /// It was damaged.
     #[error("{0}")]
