@@ -32,8 +32,8 @@ pub fn named_warnings(config: &ServerConfig, own: Own) -> Vec<String> {
     let others = own.validators - usize::from(own.is_validator);
     let count = match distinct.len() {
         found if own.is_validator && found < others => Some(format!(
-            "net.validators names {found} of the {others} other validators of this chain: one that is not named gets what a player \
-             gets, unless net.followers_max has room for it"
+            "net.validators names {found} of the {others} other validators of this chain: one that net.peers does not name \
+             either gets what a player gets, unless net.followers_max has room for it"
         )),
         found if found > others => Some(format!(
             "net.validators names {found} other validators, and this chain has {others}: room is kept for nodes that never come"
