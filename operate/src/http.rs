@@ -171,7 +171,12 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
 /// How long each phase of the start took, in milliseconds.
 fn start_ms(times: PhaseTimes) -> Value {
     let phases = Phase::ALL.into_iter();
-    phases.map(|phase| (phase.name().to_owned(), json!(times.of(phase).as_secs_f64() * 1e3))).collect()
+    phases.map(|phase| (phase.name().to_owned(), json!(milliseconds(times.of(phase))))).collect()
+}
+
+/// Milliseconds to the microsecond: a product with a fraction of seconds has digits that nobody measured.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 /// What the page consists of.
@@ -276,6 +281,11 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
+
+    #[test]
+    fn a_time_has_no_more_digits_than_were_measured() {
+        assert_eq!(json!(milliseconds(Duration::from_nanos(1_147_463_553))).to_string(), "1147.463");
+    }
 
     /// Connections that say nothing have all places; somebody who asks gets one as soon as their time is over.
     #[test]

@@ -31,5 +31,6 @@ pub mod service;
 pub mod starting;
 pub mod monitor;
 pub mod doctor;
+pub mod named;
 pub mod ask;
 pub mod top;

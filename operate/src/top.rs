@@ -14,12 +14,13 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph};
+use ratatui::widgets::Paragraph;
 use serde_json::Value;
 use thiserror::Error;
+use words::text::wrap;
 
 use crate::ask::open;
-use crate::tiles::{LimitKind, SECTIONS, Tile};
+use crate::tiles::{LimitKind, SECTIONS, Section, Tile};
 
 /// Values of each tile that are drawn.
 const SPARKS: usize = 24;
@@ -48,6 +49,23 @@ pub enum TopError {
 pub struct View {
     event: Value,
     sparks: Vec<VecDeque<f64>>,
+    /// The first row that is shown.
+    from: usize,
+    /// Rows that there was room for.
+    room: usize,
+}
+
+/// The rows of some sections: the title of each, and its tiles.
+fn rows_of(sections: &'static [Section]) -> impl Iterator<Item = (&'static str, Option<&'static Tile>)> {
+    sections.iter().flat_map(|section| {
+        let tiles = section.tiles.iter().map(|tile| (section.title, Some(tile)));
+        std::iter::once((section.title, None)).chain(tiles)
+    })
+}
+
+/// Columns of the longest title of a tile.
+fn title_columns() -> usize {
+    SECTIONS.iter().flat_map(|section| section.tiles).map(|tile| tile.title.len()).max().unwrap_or(0)
 }
 
 impl View {
@@ -65,56 +83,75 @@ impl View {
     }
 
     /// Draws it.
-    pub fn draw(&self, frame: &mut Frame<'_>) {
-        let alerts = self.alerts();
+    pub fn draw(&mut self, frame: &mut Frame<'_>) {
+        let alerts = self.alerts(frame.area().width.into());
         let rows = u16::try_from(alerts.len()).unwrap_or(u16::MAX).clamp(1, 6);
         let [head, told, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Length(rows), Constraint::Fill(1)])
                 .areas(frame.area());
         frame.render_widget(Paragraph::new(alerts), told);
-        let is_wide = frame.area().width >= 120;
-        let areas: Vec<_> = if is_wide {
-            let columns = Layout::horizontal([Constraint::Fill(1); 2]).split(body);
-            columns
-                .iter()
-                .flat_map(|column| Layout::vertical([Constraint::Fill(1); 2]).split(*column).to_vec())
-                .collect()
-        } else {
-            Layout::vertical(SECTIONS.map(|section| Constraint::Length(section.tiles.len() as u16 + 1)))
-                .split(body)
-                .to_vec()
-        };
-        let (mut first, mut hidden) = (0, 0);
-        for (section, area) in SECTIONS.iter().zip(areas) {
-            // The first row of an area is its title.
-            hidden += section.tiles.len().saturating_sub(usize::from(area.height).saturating_sub(1));
-            let lines: Vec<Line<'_>> =
-                section.tiles.iter().zip(first..).map(|(tile, place)| self.line(tile, place)).collect();
-            first += section.tiles.len();
-            frame.render_widget(Paragraph::new(lines).block(Block::new().title(section.title).title_style(BOLD)), area);
+        let room = usize::from(body.height);
+        let (count, of_each) = if frame.area().width >= 120 { (2, SECTIONS.len() / 2) } else { (1, SECTIONS.len()) };
+        let longest = SECTIONS.chunks(of_each).map(|sections| rows_of(sections).count()).max().unwrap_or(0);
+        // A terminal that has grown shows what was scrolled away, as far as there is room.
+        self.room = room;
+        self.from = self.from.min(longest.saturating_sub(room));
+        let (mut first, mut above, mut below) = (0, 0, 0);
+        let areas = Layout::horizontal(vec![Constraint::Fill(1); count]).split(body);
+        for (sections, area) in SECTIONS.chunks(of_each).zip(areas.iter()) {
+            let mut lines = Vec::new();
+            for (number, (title, tile)) in rows_of(sections).enumerate() {
+                let is_shown = number.checked_sub(self.from).is_some_and(|at| at < room);
+                above += usize::from(tile.is_some() && number < self.from);
+                below += usize::from(tile.is_some() && number >= self.from + room);
+                if is_shown {
+                    lines.push(tile.map_or_else(|| Line::styled(title, BOLD), |tile| self.line(tile, first)));
+                }
+                first += usize::from(tile.is_some());
+            }
+            frame.render_widget(Paragraph::new(lines), *area);
         }
-        frame.render_widget(Paragraph::new(self.head(hidden)), head);
+        frame.render_widget(Paragraph::new(self.head(above, below)), head);
     }
 
-    fn head(&self, hidden: usize) -> Line<'_> {
+    /// Scrolls by so many rows; as far as there are any, when it is drawn next.
+    fn scroll(&mut self, key: KeyCode) {
+        let page = self.room.max(1);
+        self.from = match key {
+            KeyCode::Down | KeyCode::Char('j') => self.from + 1,
+            KeyCode::Up | KeyCode::Char('k') => self.from.saturating_sub(1),
+            KeyCode::PageDown | KeyCode::Char(' ') => self.from + page,
+            KeyCode::PageUp => self.from.saturating_sub(page),
+            KeyCode::Home => 0,
+            KeyCode::End => usize::MAX / 2,
+            _ => self.from,
+        };
+    }
+
+    fn head(&self, above: usize, below: usize) -> Line<'_> {
         let ready = self.event["ready"].as_bool().unwrap_or(false);
         let (word, color) = if ready { ("ready", Color::Green) } else { ("NOT READY", Color::Red) };
         let up = self.event["uptime_s"].as_u64().unwrap_or(0);
-        let lacks = if hidden > 0 { format!("; {hidden} values have no room here") } else { String::new() };
+        let lacks = match above + below {
+            0 => String::new(),
+            _ => format!("; Up, Down: {above} above, {below} below"),
+        };
         Line::from(vec![
             Span::styled(word, BOLD.fg(color)),
             Span::raw(format!("  up {} h {:02} min {:02} s   q ends{lacks}", up / 3_600, up / 60 % 60, up % 60)),
         ])
     }
 
-    fn alerts(&self) -> Vec<Line<'_>> {
+    /// What is wrong, each in as many lines as so many columns need.
+    fn alerts(&self, columns: usize) -> Vec<Line<'static>> {
         let list = |name: &str| self.event[name].as_array().map(Vec::as_slice).unwrap_or_default();
         let reasons = list("reasons").iter().filter_map(Value::as_str).map(|reason| format!("not ready: {reason}"));
         let alerts = list("alerts").iter().map(|alert| {
             let text = |field: &str| alert[field].as_str().unwrap_or("");
             format!("{}: {} ({}); docs/{}", text("level"), text("title"), text("why"), text("page"))
         });
-        let all: Vec<Line<'_>> = reasons.chain(alerts).map(|text| Line::styled(text, Color::Red)).collect();
+        let lines = reasons.chain(alerts).flat_map(|text| wrap(&text, columns, 2, |part| part.chars().count()));
+        let all: Vec<Line<'_>> = lines.map(|text| Line::styled(text, Color::Red)).collect();
         if all.is_empty() { vec![Line::raw("no alert is on")] } else { all }
     }
 
@@ -139,7 +176,7 @@ impl View {
         };
         let sparks = self.sparks.get(place).map_or(String::new(), spark);
         Line::from(vec![
-            Span::raw(format!("  {:<27} ", tile.title)),
+            Span::raw(format!("  {:<1$} ", tile.title, title_columns())),
             Span::styled(format!("{value:>12} "), style.add_modifier(Modifier::BOLD)),
             Span::raw(format!("{limit:<18}")),
             Span::styled(sparks, Color::Blue),
@@ -193,6 +230,7 @@ fn show(
                 if is_end || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)) {
                     return Ok(None);
                 }
+                view.scroll(key.code);
             }
         }
         match events.recv_timeout(Duration::from_millis(100)) {
@@ -255,6 +293,10 @@ mod tests {
     fn drawn(width: u16, height: u16, event: Value) -> String {
         let mut view = View::default();
         view.take(event);
+        drawn_of(&mut view, width, height)
+    }
+
+    fn drawn_of(view: &mut View, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a test terminal");
         terminal.draw(|frame| view.draw(frame)).expect("a test terminal");
         let buffer = terminal.backend().buffer();
@@ -270,7 +312,7 @@ mod tests {
             "alerts": [{ "level": "critical", "title": "the disk has no room", "why": "1", "page": "runbook/disk-full.md" }],
         });
         let small = drawn(70, 24, event.clone());
-        assert!(small.contains("values have no room here"), "{small}");
+        assert!(small.contains("Up, Down: 0 above, "), "{small}");
         for (width, height) in [(80, 60), (160, 40)] {
             let text = drawn(width, height, event.clone());
             for part in SECTIONS.iter().map(|section| section.title).chain([
@@ -283,7 +325,31 @@ mod tests {
             ]) {
                 assert!(text.contains(part), "{part} at {width}x{height}:\n{text}");
             }
-            assert!(!text.contains("have no room here"), "{width}x{height}:\n{text}");
+            assert!(!text.contains("Up, Down"), "{width}x{height}:\n{text}");
         }
+    }
+
+    #[test]
+    fn every_value_is_reached_in_80_columns_and_24_rows() {
+        let title = "validators are away, so that what is left of them is no quorum";
+        let alert =
+            json!({ "level": "critical", "title": title, "why": "100 %", "page": "runbook/validators-away.md" });
+        let mut view = View::default();
+        view.take(json!({ "ready": true, "uptime_s": 3_600_000, "values": { "behind": 1.0 }, "alerts": [alert] }));
+        let mut seen = drawn_of(&mut view, 80, 24);
+        assert!(seen.contains("docs/runbook/validators-away.md"), "a page's name is whole: {seen}");
+        let row = seen.lines().find(|line| line.contains("Heights decided, not settled")).expect("its row");
+        assert!(row.contains("settled            1 "), "its value stands in the column of values: {row}");
+        for _ in 0..3 {
+            view.scroll(KeyCode::PageDown);
+            seen.push_str(&drawn_of(&mut view, 80, 24));
+        }
+        let missing = SECTIONS.iter().flat_map(|section| section.tiles).find(|tile| !seen.contains(tile.title));
+        assert!(missing.is_none(), "{:?}:\n{seen}", missing.map(|tile| tile.title));
+        assert!(drawn_of(&mut view, 80, 24).contains(" above, 0 below"), "the end is the end: {seen}");
+        view.scroll(KeyCode::Up);
+        assert!(drawn_of(&mut view, 80, 24).contains(" above, 1 below"), "no key was lost beyond the end");
+        view.scroll(KeyCode::Home);
+        assert!(drawn_of(&mut view, 80, 24).contains("Up, Down: 0 above"));
     }
 }

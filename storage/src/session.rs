@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aside::is_aside;
+use aside::{is_aside, with_owner};
 use engine::genesis::GENESIS_VERSION;
 use engine::limits::{FILE_NUMBER_MAX, GENESIS_BYTES_MAX};
 use engine::{Genesis, Hash};
@@ -37,9 +37,7 @@ pub enum OpenError {
         missing: String,
     },
     /// Another process writes it.
-    #[error(
-        "{0} is in use by another process: one at a time writes a session; end that one first, or name another directory"
-    )]
+    #[error("{0} is in use by another process: one at a time writes a session; end that one first")]
     Locked(PathBuf),
     /// It was damaged.
     #[error("{0}")]
@@ -98,7 +96,7 @@ fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenE
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::Locked(dir.to_owned())),
-            Err(error) => return Err(OpenError::io(&path)(error)),
+            Err(error) => return Err(OpenError::io(&path)(with_owner(&path, error))),
         }
     }
 }

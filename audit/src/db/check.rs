@@ -316,8 +316,8 @@ fn log(backend: &Arc<dyn Backend>, dir: &Path, live: bool, report: &mut CheckRep
         report.note(Severity::Note, &torn.file, Some(torn.offset), format!("an unfinished group: {}", torn.problem));
     }
     if checked.files == 0 && report.decided > 0 {
-        let problem =
-            "there is no consensus log: replay and backup work, but a validator may not sign with this session";
+        let problem = "there is no consensus log: replay and backup work; with this session a validator among others votes on nothing \
+                       at first, and one of one to three may not sign";
         report.note(Severity::Note, "consensus", None, problem);
     }
     // The log is read behind the journal: where a node writes, it may know of heights that were not there yet.

@@ -66,18 +66,36 @@ pub struct Stats {
     pub bytes_max: Option<u64>,
     /// Days until the oldest bodies go, at this rate.
     pub days_to_bytes_max: Option<f64>,
-    /// Days until the disk is full, at this rate and without a limit.
+    /// Bytes that a node leaves free: with less it takes the disk for full.
+    pub min_free: u64,
+    /// Days until a node takes the disk for full, at this rate and without a limit.
     pub days_to_full: Option<f64>,
 }
 
-/// Takes stock of a session.
+impl Stats {
+    /// Whether the disk is full before the oldest bodies go: a limit beyond the room bounds nothing.
+    pub fn is_full_first(&self) -> bool {
+        self.days_to_full.zip(self.days_to_bytes_max).is_some_and(|(full, limit)| full < limit)
+    }
+
+    /// What follows from growth: when the disk is full, and when whole segments reach the limit.
+    fn project(&mut self, whole_bytes: u64, days: f64) {
+        assert!(days > 0.0, "a session of one moment has no rate");
+        let rate = whole_bytes as f64 / days;
+        self.journal_bytes_per_day = Some(rate);
+        self.days_to_full = Some(self.free_bytes.saturating_sub(self.min_free) as f64 / rate);
+        self.days_to_bytes_max = self.bytes_max.map(|most| most.saturating_sub(whole_bytes) as f64 / rate);
+    }
+}
+
+/// Takes stock of a session whose record may have so many bytes, on a disk of which a node keeps so many free.
 ///
 /// # Errors
 /// If there is no session, or it is damaged at one of its ends.
-pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
+pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Result<Stats> {
     let (_, chain) = read_genesis(dir)?;
     let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(FileBackend);
-    let mut stats = Stats { live: is_written(dir), bytes_max, ..Stats::default() };
+    let mut stats = Stats { live: is_written(dir), bytes_max, min_free, ..Stats::default() };
     let files = session_files(dir)?;
     let mut whole_bytes = 0;
     for file in &files {
@@ -124,10 +142,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>) -> anyhow::Result<Stats> {
     // A session of one moment has no rate, and nothing can be said of how long the disk lasts. What stays of older heights is not
     // what was played since, nor does a limit count it.
     if days > 0.0 && whole_bytes > 0 && stats.first > 0 {
-        let rate = whole_bytes as f64 / days;
-        stats.journal_bytes_per_day = Some(rate);
-        stats.days_to_full = Some(stats.free_bytes as f64 / rate);
-        stats.days_to_bytes_max = bytes_max.map(|most| most.saturating_sub(whole_bytes) as f64 / rate);
+        stats.project(whole_bytes, days);
     }
     Ok(stats)
 }
@@ -167,4 +182,26 @@ fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
         stats.frames = heights(stats.decided) + heights(stats.settled);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session is projected to that has 100 bytes and grows by 10 a day.
+    fn projected(free_bytes: u64, bytes_max: Option<u64>, min_free: u64) -> Stats {
+        let mut stats = Stats { free_bytes, bytes_max, min_free, ..Stats::default() };
+        stats.project(100, 10.0);
+        stats
+    }
+
+    #[test]
+    fn the_disk_is_full_where_a_node_takes_nothing_more() {
+        let stats = projected(319, Some(400), 256);
+        assert_eq!((stats.days_to_full, stats.days_to_bytes_max), (Some(6.3), Some(30.0)));
+        assert!(stats.is_full_first(), "a limit beyond the room bounds nothing");
+        assert_eq!(projected(200, None, 256).days_to_full, Some(0.0), "it is full already");
+        assert!(!projected(200, None, 256).is_full_first(), "there is no limit to be first of");
+        assert!(!projected(1_000, Some(400), 256).is_full_first());
+    }
 }

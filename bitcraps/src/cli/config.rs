@@ -15,6 +15,7 @@ use node::layers::{Layered, Origin};
 use operate::alerts::channels;
 use operate::doctor::warnings;
 use operate::monitor::{Listening, MonitorError};
+use operate::named::{Own, named_warnings};
 use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::backend::{Backend, FileBackend};
@@ -23,6 +24,7 @@ use systems::Setup;
 
 use super::args::{Format, OutputArgs};
 use super::logs;
+use super::out::hanging;
 use words::Failure;
 
 /// Values over those of the file and the environment.
@@ -106,7 +108,7 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             let layered = Layered::load(file, &set.set)?;
             check(&layered)?;
             let Layered { config, warning, .. } = layered;
-            prepare(&config, *follow)?;
+            let (keys, setup, _) = prepare(&config, *follow)?;
             let running = storage::is_written(&config.node.data);
             if !running {
                 goes_on(&config, *follow)?;
@@ -115,13 +117,14 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             serves(&config, running)?;
             let mut warnings = warnings(&config, audit::db::journal_bytes(&config.node.data)?);
             warnings.splice(..0, warning);
+            warnings.extend(named_warnings(&config.net, own(&keys, &setup)));
             if !output.is_for_people() {
                 let file = file.display().to_string();
                 say!("{}", json!({ "file": file, "good": true, "runs": running, "warnings": warnings }));
                 return Ok(());
             }
             for warning in &warnings {
-                say!("{}: {warning}", file.display());
+                hanging(&format!("{}: {warning}", file.display()), 2)?;
             }
             say!("{}: good{}", file.display(), if running { "; a node runs with its session now" } else { "" });
         }
@@ -163,6 +166,12 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
 pub fn prepare(config: &Config, follows: bool) -> anyhow::Result<(OpenedKeys, Setup, Vec<u8>)> {
     let (keys, setup) = open_keys(config, follows)?;
     Ok((keys, setup, genesis_of(config)?))
+}
+
+/// Who the node of these keys is, on the chain of its session.
+pub fn own(keys: &OpenedKeys, setup: &Setup) -> Own {
+    let validators = setup.genesis.validators.len();
+    Own { key: keys.net.public(), validators, is_validator: keys.validator.is_some() }
 }
 
 /// The bytes of a session's genesis.

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -9,9 +9,12 @@ use serde_json::json;
 
 use super::args::{Format, OutputArgs, RowsArgs, RowsFormat};
 use super::bars::spinner;
+use super::config::load;
+use super::out::hanging;
 use crate::db::{backup, compact};
 use audit::db::{CheckReport, Severity, Stats, check, stats};
 use net::settings::parse_size;
+use node::config::Config;
 use words::{Failure, counted, thousands};
 
 #[derive(Subcommand, Debug)]
@@ -31,11 +34,16 @@ pub enum DbCommand {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps db stats sessions/0001\n  bitcraps db stats node/data --bytes-max 20GB --output json"
+    after_help = "Examples:\n  bitcraps db stats sessions/0001\n  bitcraps db stats --config my-node/bitcraps.toml         with the bounds of that node\n  bitcraps db stats node/data --bytes-max 20GB --output json"
 )]
 pub struct StatsArgs {
-    /// The session's directory.
-    session: PathBuf,
+    /// The session's directory. Without it, that of --config.
+    #[arg(required_unless_present = "config", conflicts_with = "config")]
+    session: Option<PathBuf>,
+    /// A node's configuration: its session, what its journal may have, and what of the disk is to stay free. Without one, as much
+    /// stays free as a node keeps where nobody says otherwise.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Project the days until the record reaches this size.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     bytes_max: Option<ByteSize>,
@@ -65,7 +73,7 @@ pub struct CompactArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps replay copies/monday              the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported, but no validator may sign with it."
+    after_help = "Examples:\n  bitcraps db backup sessions/0001 copies/monday\n  bitcraps replay copies/monday              the copy leads to the same root\n\nThe copy has no consensus log: it can be replayed, checked and exported. A validator that goes on with it among others votes on\nnothing at first; one of one to three may not sign with it."
 )]
 pub struct BackupArgs {
     /// The session's directory.
@@ -93,9 +101,15 @@ fn clock(watched: bool) -> ProgressBar {
 }
 
 fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
-    let stats = stats(&args.session, args.bytes_max.map(|size| size.as_u64()))?;
+    let config = match &args.config {
+        Some(file) => load(file, &[])?.config,
+        None => Config::default(),
+    };
+    let session = args.session.as_ref().unwrap_or(&config.node.data);
+    let told = args.config.as_ref().and_then(|_| bound_of(&config));
+    let stats = stats(session, args.bytes_max.map(|size| size.as_u64()).or(told), config.storage.min_free)?;
     match args.output.format {
-        RowsFormat::Table => print_stats(args, &stats)?,
+        RowsFormat::Table => print_stats(session, &stats)?,
         RowsFormat::Csv => {
             let value = serde_json::to_value(&stats).context("stats are plain data")?;
             let fields = value.as_object().context("stats are fields")?;
@@ -111,26 +125,38 @@ fn run_stats(args: &StatsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
+/// The column in which values stand behind their names.
+const VALUES: usize = 16;
+
+/// What a copy is good for.
+const NO_LOG: &str = "The copy has no consensus log: replay it, check it, export it. A validator that goes on with it among others \
+                      votes on nothing at first; one of one to three may not sign with it.";
+
+/// Up to how many bytes a node's journal may grow, if it has a bound.
+pub fn bound_of(config: &Config) -> Option<u64> {
+    Some(config.storage.bytes_max).filter(|bytes| *bytes > 0)
+}
+
+fn print_stats(session: &Path, stats: &Stats) -> std::io::Result<()> {
     let size = |bytes: u64| ByteSize(bytes).to_string();
-    let days = |days: f64| if days < 1.0 { format!("{:.1} hours", days * 24.0) } else { format!("{days:.1} days") };
-    say!("{}{}", args.session.display(), if stats.live { " (a node is writing it)" } else { "" });
-    say!(
+    say!("{}{}", session.display(), if stats.live { " (a node is writing it)" } else { "" });
+    let row = |row: String| hanging(&row, VALUES);
+    row(format!(
         "  heights       {} to {}, settled up to {}",
         thousands(stats.first),
         thousands(stats.decided),
         thousands(stats.settled)
-    );
+    ))?;
     let heads = if stats.heads > 0 { format!(", {}", counted(stats.heads, "head")) } else { String::new() };
-    say!(
+    row(format!(
         "  journal       {} in {}{heads}, {}",
         size(stats.journal_bytes),
         counted(stats.segments, "segment"),
         counted(stats.frames, "frame")
-    );
-    say!("  log           {}", size(stats.log_bytes));
+    ))?;
+    row(format!("  log           {}", size(stats.log_bytes)))?;
     match (stats.newest_snapshot, stats.newest_snapshot_age_ms) {
-        (Some(height), Some(age)) => say!(
+        (Some(height), Some(age)) => row(format!(
             "  snapshots     {} in {}: {}, {}; the newest at height {}, {:.1} s of play old",
             size(stats.snapshot_bytes),
             counted(stats.packs, "pack"),
@@ -138,26 +164,40 @@ fn print_stats(args: &StatsArgs, stats: &Stats) -> std::io::Result<()> {
             counted(stats.groups, "group"),
             thousands(height),
             age as f64 / 1_000.0
-        ),
-        _ => say!("  snapshots     none"),
+        ))?,
+        _ => row("  snapshots     none".into())?,
     }
-    say!("  cache         {}", size(stats.cache_bytes));
-    say!("  all           {} on the disk, {} free", size(stats.bytes), size(stats.free_bytes));
+    row(format!("  cache         {}", size(stats.cache_bytes)))?;
+    row(format!("  all           {} on the disk, {} free", size(stats.bytes), size(stats.free_bytes)))?;
     if let Some(rate) = stats.journal_bytes_per_day {
         // A young session would frighten: what is full is compressed a while later.
         let uncompressed = match stats.compressed {
             0 => "; none of it is compressed yet, which leaves about a tenth",
             _ => "",
         };
-        say!("  growth        {} of journal a day of play{uncompressed}", size(rate as u64));
+        row(format!("  growth        {} of journal a day of play{uncompressed}", size(rate as u64)))?;
     }
-    if let (Some(most), Some(left)) = (stats.bytes_max, stats.days_to_bytes_max) {
-        say!("  limit         {}: {} until the oldest bodies go", size(most), days(left));
-    }
-    if let Some(left) = stats.days_to_full {
-        say!("  disk full     in {} without a limit", days(left));
-    }
-    Ok(())
+    projections(stats).into_iter().try_for_each(row)
+}
+
+/// When the limit is reached, and when the disk is full.
+fn projections(stats: &Stats) -> Vec<String> {
+    let size = |bytes: u64| ByteSize(bytes).to_string();
+    let days = |days: f64| if days < 1.0 { format!("{:.1} hours", days * 24.0) } else { format!("{days:.1} days") };
+    let limit = stats.bytes_max.zip(stats.days_to_bytes_max).map(|(most, left)| match stats.is_full_first() {
+        true => format!("  limit         {}: the disk is full before that", size(most)),
+        false => format!("  limit         {}: {} until the oldest bodies go", size(most), days(left)),
+    });
+    let kept = size(stats.min_free);
+    let full = stats.days_to_full.map(|left| match stats.free_bytes < stats.min_free {
+        true => format!("  disk full     now: a node leaves {kept} free"),
+        // Where the limit is reached first, what the journal gives up makes room for what comes.
+        false if stats.days_to_bytes_max.is_some() && !stats.is_full_first() => {
+            format!("  disk full     in {} if there were no limit; a node leaves {kept} free", days(left))
+        }
+        false => format!("  disk full     in {}; a node leaves {kept} free", days(left)),
+    });
+    limit.into_iter().chain(full).collect()
 }
 
 fn run_check(args: &CheckArgs) -> anyhow::Result<()> {
@@ -218,7 +258,7 @@ fn print_check(args: &CheckArgs, report: &CheckReport) -> std::io::Result<()> {
     say!("  snapshots     {}, {}", report.snapshots, counted(report.pack_records, "record"));
     for finding in &report.findings {
         let at = finding.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
-        say!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem);
+        hanging(&format!("  {:<13} {}{at}: {}", severity(finding.severity), finding.file, finding.problem), VALUES)?;
     }
     if report.ok {
         say!("whole: every byte is what was written");
@@ -268,7 +308,7 @@ fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
             );
             say!("  root          {}", hex(&copied.root));
             say!("  root chain    {}", hex(&copied.root_chain));
-            say!("The copy has no consensus log: replay it, check it, export it; no validator may sign with it.");
+            hanging(NO_LOG, 0)?;
             say!("\nTry next:\n  {} replay {to}", super::phrases::program());
         }
         _ => say!(
@@ -285,4 +325,30 @@ fn run_backup(args: &BackupArgs) -> anyhow::Result<()> {
         ),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is projected with so many mebibytes free, and so many days to the limit and to a full disk.
+    fn projected(free: u64, limit: Option<f64>, full: f64) -> String {
+        let bytes_max = limit.map(|_| 20 << 30);
+        let (days_to_bytes_max, days_to_full) = (limit, Some(full));
+        let (free_bytes, min_free) = (free << 20, 256 << 20);
+        let stats = Stats { bytes_max, days_to_bytes_max, days_to_full, free_bytes, min_free, ..Stats::default() };
+        projections(&stats).join("\n")
+    }
+
+    #[test]
+    fn a_limit_beyond_the_room_is_not_said_to_save_the_disk() {
+        assert_eq!(
+            projected(319, Some(7.0), 0.025),
+            "  limit         20.0 GiB: the disk is full before that\n  disk full     in 0.6 hours; a node leaves 256.0 MiB free"
+        );
+        let reached = projected(90_000, Some(7.0), 21.0);
+        assert!(reached.contains("7.0 days until the oldest bodies go") && reached.contains("if there were no limit"));
+        assert_eq!(projected(319, None, 1.5), "  disk full     in 1.5 days; a node leaves 256.0 MiB free");
+        assert!(projected(100, None, 0.0).contains("now: a node leaves 256.0 MiB free"));
+    }
 }

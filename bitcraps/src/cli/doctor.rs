@@ -4,15 +4,13 @@ use std::path::PathBuf;
 
 use audit::db::journal_bytes;
 use clap::Args;
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use node::config::Config;
 use operate::doctor::{Finding, Grade, look};
 use serde_json::json;
 
 use super::args::{Format, OutputArgs};
 use super::config::{SetArgs, check, load};
-use super::out::fit_table;
+use super::out::hanging;
 use words::Failure;
 
 #[derive(Args, Debug)]
@@ -59,18 +57,45 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
 }
 
 fn print(findings: &[Finding]) -> anyhow::Result<()> {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    rows(findings).iter().try_for_each(|(row, hang)| hanging(row, *hang))?;
+    Ok(())
+}
+
+/// Each finding, and below it what to do: lines, and how far what does not fit is set in.
+fn rows(findings: &[Finding]) -> Vec<(String, usize)> {
+    let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    let mut rows = Vec::new();
     for Finding { what, grade, found, advice } in findings {
         let grade = match grade {
             Grade::Ok => "ok",
             Grade::Note => "note",
             Grade::Wrong => "WRONG",
         };
-        let advice = advice.as_ref().map_or_else(String::new, |advice| format!("-> {advice}"));
-        table.add_row([grade, what, found, &advice]);
+        let begin = format!("{grade:<5}  {what:<width$}  ");
+        rows.push((format!("{begin}{found}"), begin.len()));
+        rows.extend(advice.iter().map(|advice| (format!("       -> {advice}"), "       -> ".len())));
     }
-    fit_table(&mut table);
-    say!("{}", table.to_string().trim_end());
-    Ok(())
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::out::hanging_to;
+    use super::*;
+
+    #[test]
+    fn a_command_that_mends_something_is_in_one_piece_at_80_columns() {
+        let command = "`sysctl -w net.core.rmem_max=1073741824 net.core.wmem_max=1073741824`";
+        let finding = |what, found: &str, advice: Option<&str>| {
+            let (found, advice) = (found.to_owned(), advice.map(str::to_owned));
+            Finding { what, grade: Grade::Note, found, advice }
+        };
+        let findings = [
+            finding("socket buffers", "8.0 MiB of 1.0 GiB", Some(command)),
+            finding("memory of connections", &"as many words as do not fit ".repeat(9), None),
+        ];
+        let lines: Vec<String> = rows(&findings).iter().flat_map(|(row, hang)| hanging_to(row, 80, *hang)).collect();
+        assert!(lines.iter().any(|line| line.contains(command)), "{lines:#?}");
+        assert!(lines.iter().all(|line| line.len() <= 80), "{lines:#?}");
+    }
 }

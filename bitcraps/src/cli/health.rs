@@ -87,7 +87,7 @@ fn one(args: &HealthArgs, found: &Found) -> anyhow::Result<()> {
     let said = found.said.as_ref().map_err(|lost| Failure::Unreachable(format!("{}: {lost}", found.address)))?;
     let is = problem(&said.status, said.status.standing.settled);
     if args.output.is_for_people() {
-        say!("{}", line(found, is.as_deref()));
+        say_node(found, is.as_deref())?;
     } else {
         say!("{}", object(found, is.as_deref()));
     }
@@ -95,6 +95,11 @@ fn one(args: &HealthArgs, found: &Found) -> anyhow::Result<()> {
         None => Ok(()),
         Some(why) => Err(Failure::Unreachable(format!("{} is not ready: {why}", found.address)).into()),
     }
+}
+
+/// Says how a node is; a terminal seldom has room for it in one line.
+fn say_node(found: &Found, problem: Option<&str>) -> std::io::Result<()> {
+    super::out::hanging(&line(found, problem), 4)
 }
 
 /// A node in a line, with what is wrong with it.
@@ -160,7 +165,7 @@ fn object(found: &Found, problem: Option<&str>) -> Value {
 fn cluster(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
     if args.output.is_for_people() {
         for found in &together.found {
-            say!("{}", line(found, together.problem(found).as_deref()));
+            say_node(found, together.problem(found).as_deref())?;
         }
         say!("{}", together.verdict());
     } else {
@@ -217,7 +222,7 @@ fn after_restart(args: &HealthArgs, all: impl Fn() -> Together) -> anyhow::Resul
         let own = &together.found[0];
         let Some(missing) = together.problem(own) else {
             if args.output.is_for_people() {
-                say!("{}", line(own, None));
+                say_node(own, None)?;
             } else {
                 say!("{}", object(own, None));
             }

@@ -15,6 +15,7 @@ use engine::message::vote::quorum;
 use serde_json::json;
 
 use super::args::{DiceOf, OutputArgs};
+use super::out::hanging;
 use super::phrases::program;
 use keys::keyfile::{self, Passphrase};
 use net::settings::{parse_address, parse_size};
@@ -120,7 +121,7 @@ fn bytes_max(args: &InitArgs, min_free: u64) -> anyhow::Result<u64> {
         None if args.output.is_for_people() && std::io::stdin().is_terminal() => {
             let mut terminal = std::io::stderr();
             // Whoever sees no question may still answer.
-            let _ = write!(terminal, "Bytes for the journal, 0 for no bound [{}]: ", ByteSize(suggested));
+            let _ = write!(terminal, "{}", question(args.validators, suggested));
             let mut answer = String::new();
             std::io::stdin().read_line(&mut answer)?;
             match answer.trim() {
@@ -191,26 +192,25 @@ fn tell(args: &InitArgs, created: &Created, journal: u64, opens: NonZeroU32) -> 
         return Ok(());
     }
     say!("A new chain with {} and one validator: this node.\n", counted(args.tables.into(), "table"));
-    say!("  configuration  {path}");
-    say!("  chain          {}", hex(&created.chain));
-    say!("  network key    {}", hex(&created.net_key));
-    say!(
-        "  accounts       anyone opens one, at most {opens} a minute from one address (`net.opens_per_address_per_min`);"
-    );
-    say!(
-        "                 a house for people whom somebody knows takes vouchers: `opening` in docs/formats/genesis.md"
-    );
-    match journal {
-        0 => say!("  journal        no bound: `storage.bytes_max` sets one"),
-        _ => say!("  journal        at most {}; then the intents of the oldest blocks are given up", ByteSize(journal)),
-    }
+    say!("  config       {path}");
+    say!("  chain        {}", hex(&created.chain));
+    say!("  network key  {}", hex(&created.net_key));
+    row(&format!(
+        "  accounts     anyone opens one, at most {opens} a minute from one address (`net.opens_per_address_per_min`); a house \
+         for people whom somebody knows takes vouchers: `opening` in docs/formats/genesis.md"
+    ))?;
+    say_journal(journal)?;
     if args.plain_keys {
-        say!("\nThe secret keys are NOT encrypted: whoever reads {}/keys is this node.", args.dir.display());
+        say!("");
+        let keys = args.dir.join("keys");
+        hanging(&format!("The secret keys are NOT encrypted: whoever reads {} is this node.", keys.display()), 0)?;
     }
-    say!(
-        "\nPlay chips only. With one validator, whoever runs it could foresee and choose the dice; every roll can be checked.\n"
-    );
-    say!("Try next:");
+    say!("");
+    hanging(
+        "Play chips only. With one validator, whoever runs it could foresee and choose the dice; every roll can be checked.",
+        0,
+    )?;
+    say!("\nTry next:");
     say!("  {} node --config {path}", program());
     say!("  {} play {}", program(), args.listen);
     Ok(())
@@ -253,23 +253,31 @@ fn deal_validators(
         return Ok(());
     }
     say!("A new chain with {} and {}.\n", counted(args.tables.into(), "table"), validators(places.len()));
-    say!("  chain          {}", hex(&dealt.chain));
+    say!("  chain        {}", hex(&dealt.chain));
     say_keys(KeySource::Dealer)?;
     for node in &dealt.nodes {
         say!("  {}  {}", node.place.reach, node.config.display());
     }
-    say!("  validators     {}: their network keys and addresses, for those who follow", named.display());
+    row(&format!("  validators   {}: their network keys and addresses, for those who follow", named.display()))?;
+    say_journal(config.storage.bytes_max)?;
+    // The bound was chosen for this disk, and most of the folders go elsewhere.
+    row("               the same in each folder: its operator sets `storage.bytes_max` for the disk there")?;
     if args.plain_keys {
         say!("\nThe secret keys are NOT encrypted: whoever reads a folder's keys is that node.");
     }
-    say!(
-        "\nGive each folder to its operator, keep no copy, and run each node from one place only: a validator in two places"
-    );
-    match count {
-        1 => say!("contradicts itself. Heights are decided while it runs.\n"),
-        _ => say!("contradicts itself. {} of {count} must run for heights to be decided.\n", quorum(count as usize)),
-    }
-    say!("Try next:");
+    say!("");
+    let runs = match count {
+        1 => "Heights are decided while it runs.".to_owned(),
+        _ => format!("{} of {count} must run for heights to be decided.", quorum(count as usize)),
+    };
+    hanging(
+        &format!(
+            "Give each folder to its operator, keep no copy, and run each node from one place only: a validator in two places \
+             contradicts itself. {runs}"
+        ),
+        0,
+    )?;
+    say!("\nTry next:");
     say!("  {} node --config {}", program(), dealt.nodes[0].config.display());
     Ok(())
 }
@@ -290,9 +298,9 @@ fn make_follower(
         return Ok(());
     }
     say!("A node that follows chain {chain}.\n");
-    say!("  configuration  {path}");
+    say!("  config       {path}");
     say_keys(made.keys)?;
-    say!("  network key    {net_key}\n");
+    say!("  network key  {net_key}\n");
     say!("Try next:\n  {} node --config {path} --follow", program());
     Ok(())
 }
@@ -300,9 +308,34 @@ fn make_follower(
 /// Where a chain's keys are from, where a quorum of its validators does not answer for that.
 fn say_keys(keys: KeySource) -> std::io::Result<()> {
     if let Some(warning) = keys.warning() {
-        say!("  keys           {}: {warning}", keys.name());
+        row(&format!("  keys         {}: {warning}", keys.name()))?;
     }
     Ok(())
+}
+
+/// How much a journal may have.
+fn say_journal(bytes: u64) -> std::io::Result<()> {
+    match bytes {
+        0 => row("  journal      no bound: `storage.bytes_max` sets one"),
+        _ => row(&format!(
+            "  journal      at most {}; then the intents of the oldest blocks are given up",
+            ByteSize(bytes)
+        )),
+    }
+}
+
+/// Says a row; its value stands as far left as a hash of 64 digits must begin to fit into 80 columns.
+fn row(text: &str) -> std::io::Result<()> {
+    hanging(text, VALUES)
+}
+
+/// The column of the values.
+const VALUES: usize = 15;
+
+/// What is asked of how many bytes a journal may have: of several validators each has one, on a disk of its own.
+fn question(validators: Option<u32>, suggested: u64) -> String {
+    let whose = if validators.is_some_and(|count| count > 1) { "each validator's journal" } else { "the journal" };
+    format!("Bytes for {whose}, 0 for no bound [{}]: ", ByteSize(suggested))
 }
 
 /// So many validators.
@@ -329,6 +362,17 @@ mod tests {
             let parsed = <Init as clap::Parser>::try_parse_from(["init", "a-folder", flag, value]);
             let problem = parsed.expect_err(value).to_string();
             assert!(problem.contains(says), "{problem}");
+        }
+    }
+
+    #[test]
+    fn of_several_validators_each_is_asked_for() {
+        for (validators, says) in [
+            (None, "Bytes for the journal, 0 for no bound [20.0 GiB]: "),
+            (Some(1), "Bytes for the journal, 0 for no bound [20.0 GiB]: "),
+            (Some(4), "Bytes for each validator's journal, 0 for no bound [20.0 GiB]: "),
+        ] {
+            assert_eq!(question(validators, 20 << 30), says);
         }
     }
 

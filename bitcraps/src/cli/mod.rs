@@ -208,7 +208,7 @@ pub fn main() -> ExitCode {
 /// Says why a command failed, if it did, and which code it ends with.
 fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        out::remark(format_args!("bitcraps: {}", causes(&error)));
+        out::complain(&format!("bitcraps: {}", causes(&error)));
         ExitCode::from(exit_code(&error))
     })
 }

@@ -15,6 +15,7 @@ use engine::{Height, hex};
 use net::server::Counters;
 use operate::doctor::warnings;
 use operate::monitor::{Listening, Monitor};
+use operate::named::named_warnings;
 use operate::reading::Sources;
 use operate::service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -26,7 +27,7 @@ use systems::exchange::ExchangeError;
 use self::panics::watched;
 use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
-use super::config::{SetArgs, check, load, prepare};
+use super::config::{SetArgs, check, load, own, prepare};
 use super::logs::Logs;
 use super::past::{PastSource, past_of};
 use super::phrases::{disk_full, with_counts};
@@ -256,7 +257,8 @@ impl Operated<'_> {
         }
         self.say_values();
         let journal = audit::db::journal_bytes(&self.config.node.data)?;
-        for warning in self.newer.iter().cloned().chain(warnings(&self.config, journal)) {
+        let named = named_warnings(&self.config.net, own(&self.keys, &self.setup));
+        for warning in self.newer.iter().cloned().chain(warnings(&self.config, journal)).chain(named) {
             tracing::warn!("{warning}");
         }
         Ok(())

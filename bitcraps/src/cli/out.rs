@@ -103,6 +103,36 @@ fn paragraph_to(text: &str, columns: usize) -> Vec<String> {
     lines.iter().map(|line| " ".repeat(indent) + line).collect()
 }
 
+/// What stands for a space at which nothing is broken.
+const BOUND: char = '\u{a0}';
+
+/// Prints a line which a narrow terminal would break in the middle of a word: broken between words, what comes below it set in by so
+/// many columns. Where there is no terminal it stays one line, since programs look for it.
+pub fn hanging(text: &str, hang: usize) -> io::Result<()> {
+    hanging_to(text, line_columns(), hang).iter().try_for_each(|text| line(format_args!("{text}")))
+}
+
+/// The lines of that in so many columns.
+pub fn hanging_to(text: &str, columns: usize, hang: usize) -> Vec<String> {
+    let (words, indent) = (text.trim_start(), text.len() - text.trim_start().len());
+    // What stands between backticks is copied: broken, a command would be two.
+    let mut is_marked = false;
+    let bound = words.chars().map(|sign| {
+        is_marked ^= sign == '`';
+        if is_marked && sign == ' ' { BOUND } else { sign }
+    });
+    let room = columns.saturating_sub(indent);
+    let lines = wrap(&bound.collect::<String>(), room, hang.saturating_sub(indent), |text| text.chars().count());
+    lines.iter().map(|line| " ".repeat(indent) + &line.replace(BOUND, " ")).collect()
+}
+
+/// Says why a command failed, broken between words where a terminal shows it.
+pub fn complain(text: &str) {
+    // What has lines already is laid out, such as a picture of a place in a file.
+    let columns = columns(io::stderr()).filter(|_| !text.contains('\n')).map_or(usize::MAX, usize::from);
+    remark(format_args!("{}", hanging_to(text, columns, 2).join("\n")));
+}
+
 /// A table as wide as the terminal, if it would be wider; where there is no terminal, as wide as it is.
 pub fn fit_table(table: &mut Table) {
     fit_table_to(table, columns(io::stdout()));
@@ -148,6 +178,27 @@ mod tests {
         );
         assert_eq!(paragraph_to(text, usize::MAX), [text]);
         assert!(paragraph_to(&text.repeat(9), usize::MAX).iter().all(|line| line.len() <= PARAGRAPH_COLUMNS));
+    }
+
+    #[test]
+    fn a_line_is_broken_between_words_and_a_command_nowhere() {
+        let text =
+            "  disk   slow   -> `sysctl -w net.core.rmem_max=1 net.core.wmem_max=1`, or another one of this kind";
+        assert_eq!(
+            hanging_to(text, 60, 9),
+            [
+                "  disk   slow   ->",
+                "         `sysctl -w net.core.rmem_max=1 net.core.wmem_max=1`,",
+                "         or another one of this kind"
+            ]
+        );
+        assert_eq!(hanging_to(text, usize::MAX, 9), [text], "no terminal, one line");
+        let long = format!("  root          {}", "a".repeat(64));
+        assert_eq!(hanging_to(&long, 80, 16), [long.as_str()], "as wide as the terminal");
+        let node = "127.0.0.1:17400   good: `node-0`, validator 0 of 4, height 6,976 (6,974 certified), round 0, 9 connections";
+        let lines = hanging_to(node, 80, 4);
+        assert!(lines.len() == 2 && lines.iter().all(|line| line.len() <= 80), "{lines:?}");
+        assert_eq!(lines.iter().map(|line| line.trim_start()).collect::<Vec<_>>().join(" "), node);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::args::OutputArgs;
 use super::config::{SetArgs, load};
+use super::db::bound_of;
 use words::Failure;
 
 #[derive(Args, Debug)]
@@ -61,7 +62,7 @@ pub fn run(args: &SupportArgs) -> anyhow::Result<()> {
         text(&json!(look(&layered.config, running, journal_bytes(&layered.config.node.data).unwrap_or(0)))),
     );
     ask_node(&layered.config, &mut parts);
-    take_stock(&layered.config.node.data, args.check, &mut parts);
+    take_stock(&layered.config, args.check, &mut parts);
     for log in &args.log {
         let name = format!("logs/{}", log.file_name().unwrap_or_default().to_string_lossy());
         let end = end_of(log).with_context(|| log.display().to_string())?;
@@ -146,12 +147,14 @@ fn ask_node(config: &Config, parts: &mut Parts) {
 }
 
 /// What the session holds.
-fn take_stock(data: &Path, checked: bool, parts: &mut Parts) {
+fn take_stock(config: &Config, checked: bool, parts: &mut Parts) {
+    let data = &config.node.data;
     let told = |result: anyhow::Result<Value>| match result {
         Ok(value) => text(&value),
         Err(problem) => format!("{problem:#}\n").into_bytes(),
     };
-    parts.insert("session/stats.json".into(), told(stats(data, None).map(|stats| json!(stats))));
+    let stock = stats(data, bound_of(config), config.storage.min_free);
+    parts.insert("session/stats.json".into(), told(stock.map(|stats| json!(stats))));
     let files = session_files(data).map(|files| {
         let rows = files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes, "on_disk": file.on_disk }));
         rows.collect::<Value>()

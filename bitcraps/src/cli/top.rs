@@ -7,7 +7,7 @@ use net::settings::parse_address_like;
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps top                     the node of this machine\n  bitcraps top 127.0.0.1:7481      another one, by `monitoring.listen` of its configuration\n\nq ends it."
+    after_help = "Examples:\n  bitcraps top                     the node of this machine\n  bitcraps top 127.0.0.1:7481      another one, by `monitoring.listen` of its configuration\n\nUp, Down, PageUp and PageDown show what has no room; q ends it."
 )]
 pub struct TopArgs {
     /// Where the node serves its dashboard.

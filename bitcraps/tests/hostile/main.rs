@@ -151,7 +151,7 @@ fn judge(told: &Told, dir: &Path, place: &str) -> u64 {
     let copy = dir.with_extension("copy");
     for (what, result) in [
         ("check", check(dir, |_| ()).map(|_| ())),
-        ("stats", stats(dir, None).map(|_| ())),
+        ("stats", stats(dir, None, 0).map(|_| ())),
         ("backup", backup(dir, &copy, |_| ()).map(|_| ())),
         ("compact", compact(dir).map(|_| ())),
     ] {

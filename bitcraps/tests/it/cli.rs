@@ -221,6 +221,9 @@ fn a_session_is_looked_after_from_the_command_line() {
     assert_eq!(json(&bitcraps(&["replay", text(&copy), "--output", "json"]))["root"], ended["root"]);
     let compared = json(&bitcraps(&["bisect", text(&session), text(&copy), "--output", "json"]));
     assert_eq!((&compared["ok"], &compared["agree"]), (&true.into(), &60.into()));
+    let shown = bitcraps(&["db", "backup", text(&session), text(&place("for people"))]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("among others votes on nothing at first; one of one to three may not sign"), "{shown}");
     let compacted = json(&bitcraps(&["db", "compact", text(&session), "--output", "json"]));
     assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
     let exported =
@@ -258,8 +261,15 @@ fn init_bounds_the_journal() {
     let (made, config) = init("told", &["--bytes-max", "20GiB"]);
     assert_eq!(json(&made)["bytes_max"], 20_u64 << 30);
     assert!(std::fs::read_to_string(&config).expect("a configuration").contains("bytes_max = \"20 GiB\""));
+    // What the disk lasts for is told with the bounds of the node.
+    let stats = |config: &Path| json(&bitcraps(&["db", "stats", "--config", text(config), "--output", "json"]));
+    assert_eq!(
+        (&stats(&config)["bytes_max"], &stats(&config)["min_free"]),
+        (&(20_u64 << 30).into(), &(256 << 20).into())
+    );
     let (made, config) = init("free", &["--bytes-max", "0"]);
     assert_eq!(json(&made)["bytes_max"], 0);
+    assert!(stats(&config)["bytes_max"].is_null(), "no bound");
     assert!(bitcraps(&["config", "check", text(&config)]).status.success());
     let (made, config) = init("half", &[]);
     assert!(json(&made)["bytes_max"].as_u64() >= Some(128 << 20), "half of what is free");

@@ -84,7 +84,7 @@ fn a_whole_session_is_found_whole_and_its_numbers_are_right() {
     assert_eq!((report.settled, report.live), (150, false));
     assert!(report.snapshots > 0 && report.pack_records > report.snapshots && report.log_entries > 0);
 
-    let stats = stats(&session, Some(1 << 30)).expect("stats");
+    let stats = stats(&session, Some(1 << 30), 0).expect("stats");
     assert_eq!((stats.first, stats.settled, stats.snapshots), (1, 150, report.snapshots));
     assert_eq!((stats.decided, stats.frames), (report.decided, report.frames));
     assert!(stats.days_to_bytes_max.is_some_and(|days| days > 0.0) && stats.journal_bytes > 0);
@@ -186,6 +186,7 @@ fn what_is_no_part_of_a_session_is_named() {
     fs::remove_file(&log).expect("removed");
     let report = checked(&session);
     assert!(report.ok && report.findings.iter().any(|finding| finding.problem.contains("may not sign")), "{report:?}");
+    assert!(report.findings.iter().any(|finding| finding.problem.contains("among others")), "{report:?}");
 }
 
 /// A crash while a segment gives up its bodies, or is compressed, leaves what was begun: nothing is wrong with that, nor is it more.
@@ -194,14 +195,14 @@ fn what_was_begun_when_a_process_ended_is_a_part_of_a_session() {
     let dir = temp();
     let session = dir.path().join("s");
     dev(&session, 20, &STOP);
-    let before = stats(&session, None).expect("stats");
+    let before = stats(&session, None, 0).expect("stats");
     fs::write(session.join("journal/.00000001.head.bitcraps-part"), b"begun").expect("written");
     fs::write(session.join("journal/00000001.zst"), b"begun").expect("written");
     let report = checked(&session);
     let named =
         |finding: &audit::db::Finding| finding.file.contains("bitcraps-part") && finding.problem.contains("begun");
     assert!(report.ok && report.findings.iter().any(named), "{:?}", report.findings);
-    let after = stats(&session, None).expect("stats");
+    let after = stats(&session, None, 0).expect("stats");
     assert_eq!((after.segments, after.compressed), (before.segments, before.compressed));
     assert_eq!((after.journal_bytes_per_day, after.cache_bytes), (before.journal_bytes_per_day, before.cache_bytes));
 }
@@ -312,7 +313,7 @@ fn tools_begin_behind_bodies_that_were_given_up() {
         }
         totals.expect("it ran")
     });
-    let numbers = stats(&session, Some(1 << 30)).expect("stats");
+    let numbers = stats(&session, Some(1 << 30), 0).expect("stats");
     assert!(numbers.heads > 0 && numbers.settled == 3_000, "{numbers:?}");
     // What stays of the given-up heights is no part of the rate at which whole segments grow.
     let first =

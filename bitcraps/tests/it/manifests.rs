@@ -35,7 +35,7 @@ const MAY_SEE: [(&str, &[&str]); 16] = [
     ("play", &["engine", "order", "systems", "net", "words", "keys"]),
     ("load", &["engine", "order", "systems", "net", "storage", "words", "keys", "node", "audit", "aside"]),
     ("sim", &["engine", "order", "systems", "net", "storage", "keys", "node", "audit"]),
-    ("operate", &["engine", "net", "node"]),
+    ("operate", &["engine", "net", "node", "words"]),
     (
         "bitcraps",
         &[

@@ -156,6 +156,8 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
         text(&config),
         "--set",
         &listen,
+        "--set",
+        "storage.bytes_max=32GiB",
         "--check",
         "--log",
         text(&log),
@@ -198,7 +200,12 @@ fn no_secret_is_in_a_log_on_a_page_or_in_an_archive() {
         part("node/metrics.txt").contains("bitcraps_height_settled ") && part("node/now.json").contains("\"alerts\"")
     );
     assert!(part("doctor.json").contains("\"file system\"") && part("versions.json").contains("\"kernel\""));
-    assert!(part("session/stats.json").contains("\"settled\"") && part("session/check.json").contains("\"ok\""));
+    let stats = part("session/stats.json");
+    assert!(
+        stats.contains("\"settled\"") && stats.contains(&(32_u64 << 30).to_string()),
+        "the node's own bound: {stats}"
+    );
+    assert!(part("session/check.json").contains("\"ok\""));
     assert!(part("logs/node.log").contains("a player came"));
 }
 
@@ -221,6 +228,7 @@ fn what_services_and_timed_jobs_start_writes_no_line_of_the_configuration_into_t
             &["node", "--config", file][..],
             &["health", "--config", file],
             &["doctor", "--config", file],
+            &["db", "stats", "--config", file],
             &[&["support", "--config", file][..], &to].concat(),
             &[&["history", "--config", file][..], &table].concat(),
         ] {

@@ -382,6 +382,19 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_names_every_variable_that_a_command_gets() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("told");
+        let config = AlertsConfig { exec: writes(&file, "env | grep ^BITCRAPS_ALERT"), ..AlertsConfig::default() };
+        command(&config, "north", &change(), &Telling::default()).expect("a shell");
+        let told = std::fs::read_to_string(&file).expect("it wrote");
+        let names: Vec<&str> = told.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        assert_eq!(names.len(), 4, "{told}");
+        let guide = include_str!("../../../docs/operating.md");
+        assert!(names.iter().all(|name| guide.contains(&format!("`{name}`"))), "{names:?}");
+    }
+
+    #[test]
     fn a_letter_has_its_headers_and_the_page() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a directory");

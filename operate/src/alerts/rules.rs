@@ -377,7 +377,7 @@ pub const RULES: &[Rule] = &[
         title: "little is free on the disk beyond what is to stay free",
         meaning: "When that is used up the chain stands still. Snapshots pause before that, and restarts take longer.",
         steps: &[
-            "`bitcraps db stats` shows what takes the room and when it is used up.",
+            "`bitcraps db stats --config FILE` shows what takes the room and when it is used up.",
             "Lower `storage.bytes_max`, or make room.",
         ],
     },
@@ -392,7 +392,7 @@ pub const RULES: &[Rule] = &[
         meaning: "At its pace of the last five minutes the session fills what is free; once it has come to `storage.bytes_max`, at that of the last six hours. Where that bound stops it before, there is no such alert.",
         steps: &[
             "Set `storage.bytes_max` below what the disk has; where it has been reached, snapshots, caches and what no bound gives up need room beside it.",
-            "`bitcraps db stats` projects when the bound is reached, and shows what takes the room.",
+            "`bitcraps db stats --config FILE` projects when the bound is reached, and shows what takes the room.",
         ],
     },
     Rule {

@@ -64,6 +64,9 @@ fn one_validator_is_dealt_and_called_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let (code, out, err) = deal(&dir.path().join("chain"), "1", &addresses(dir.path(), 1));
     assert!(code == 0 && out.contains("and one validator."), "{code} {out} {err}");
+    let hashes = out.lines().filter(|line| line.split(' ').any(|word| engine::unhex::<32>(word).is_some()));
+    assert!(hashes.clone().count() > 0 && hashes.clone().all(|line| line.len() <= 80), "whole at 80 columns: {out}");
+    assert!(out.contains("its operator sets `storage.bytes_max`"), "the dealer's disk is not theirs: {out}");
     assert!(!out.contains("1 validators") && !out.contains("of 1"), "{out}");
 }
 
@@ -75,7 +78,7 @@ fn whoever_follows_is_told_where_the_keys_are_from_and_how_to_run() {
     let (genesis, list) = (chain.join("node-0/session/genesis.json"), chain.join("validators.txt"));
     let eyes = dir.path().join("eyes");
     let (code, out, err) = follow(&eyes, &genesis, &list, &[]);
-    assert!(code == 0 && out.contains("keys           dealer: one person dealt"), "{code} {out} {err}");
+    assert!(code == 0 && out.contains("keys         dealer: one person dealt"), "{code} {out} {err}");
     let (_, out, _) = follow(&dir.path().join("more"), &genesis, &list, &["--output", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON")["keys"], "dealer");
     let config = eyes.join("bitcraps.toml");
@@ -131,6 +134,32 @@ fn of_the_keys_of_two_validators_the_odd_one_is_named() {
     fs::copy(keys(3).join("dkg.pem"), keys(1).join("dkg.pem")).expect("copied");
     let (code, _, err) = check();
     assert!(code == 3 && err.contains("`keys.dkg` of validator 3, and `keys.beacon` of validator 1"), "{code} {err}");
+}
+
+#[test]
+fn a_list_of_validators_that_is_not_the_chains_others_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chain = dir.path().join("chain");
+    assert_eq!(deal(&chain, "4", &addresses(dir.path(), 4)).0, 0);
+    let config = chain.join("node-3/bitcraps.toml");
+    let check =
+        |set: &str| run(&[&["config", "check", text(&config), "--output", "json"], &["--set", set][..]].concat());
+    let list = fs::read_to_string(chain.join("validators.txt")).expect("a list");
+    let told = |named: &[usize]| {
+        let named: Vec<&str> = named.iter().filter_map(|slot| list.lines().nth(*slot)).collect();
+        let (code, out, err) = check(&format!("net.validators={named:?}"));
+        assert_eq!(code, 0, "the node starts with it: {err}");
+        serde_json::from_str::<Value>(&out).expect("JSON")["warnings"].to_string()
+    };
+    assert!(!told(&[0, 1, 2]).contains("net.validators"));
+    assert!(told(&[]).contains("names 0 of the 3 other validators"));
+    assert!(told(&[0, 1]).contains("names 2 of the 3 other validators"));
+    assert!(told(&[0, 1, 1]).contains("more than once"));
+    assert!(told(&[0, 1, 2, 3]).contains("this node's own network key"));
+    // Somebody copied one folder's key into another: the list is as it was dealt.
+    let (own, others) = (chain.join("node-3/keys/net.pem"), chain.join("node-2/keys/net.pem"));
+    fs::copy(others, own).expect("copied");
+    assert!(told(&[0, 1, 2]).contains("this node's own network key"));
 }
 
 #[test]
@@ -225,6 +254,8 @@ fn a_session_that_somebody_writes_is_nobody_elses_and_the_advice_says_so() {
         code == 8 && err.contains("in use by another process") && err.contains("end that one first"),
         "{code} {err}"
     );
+    // `node` and `history --reindex` say the same, and for them there is no other directory.
+    assert!(!err.contains("another directory"), "{err}");
 }
 
 /// The unit tries again after this code, so a service that is started beside `db compact` runs once that one has ended.
