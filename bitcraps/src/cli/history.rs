@@ -16,8 +16,8 @@ use super::config::{SetArgs, load};
 use super::past::stand_back;
 use super::session::{SessionArgs, identified};
 use audit::history::{
-    Answer, CacheConfig, Entry, Event, History, NO_TABLE, Question, Subject, TierReport, chips_of, event_name,
-    event_words, reindex,
+    Answer, CacheConfig, Entry, Event, FORFEITED, History, NO_TABLE, Question, Subject, TierReport, chips_of,
+    event_name, event_words, reindex,
 };
 use audit::reading::Origin;
 use audit::walker::{Identity, last_settled};
@@ -279,7 +279,7 @@ fn record(entry: &Entry, reader: Option<u32>, setup: &Setup) -> Map<String, Valu
             let at_table = leaving.table != NO_TABLE;
             set("seat", json!(at_table.then_some(leaving.seat)));
             // What was forfeited went to nobody.
-            set("credit", json!((leaving.absent < 2).then_some(leaving.returned)));
+            set("credit", json!((leaving.absent < FORFEITED).then_some(leaving.returned)));
             set("amount", json!((at_table && leaving.freed == 1).then_some(leaving.left_with)));
         }
     }
