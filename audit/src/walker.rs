@@ -31,7 +31,7 @@ use words::Failure;
 
 use crate::heads::{check_heads, check_snapshot};
 use crate::reading::{Origin, Reading};
-use crate::recording::{Proof, last_retired};
+use crate::recording::{Proof, Unnamed, last_retired};
 use crate::verify::Verifier;
 use crate::weight::Weight;
 
@@ -100,7 +100,7 @@ impl Walker {
                 Ok(walker) => return Ok(walker),
                 // A failure concerns every snapshot, such as too little memory; anything else concerns this one.
                 Err(problem) if problem.is::<Failure>() => return Err(problem),
-                Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
+                Err(problem) => passed_over(at, &problem),
             }
         }
         Self::open(dir, reading)
@@ -136,7 +136,7 @@ impl Walker {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
                 Err(problem) if problem.is::<Failure>() => return Err(problem),
-                Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
+                Err(problem) => passed_over(at, &problem),
             }
         }
         Err(nothing_executable(retired).into())
@@ -396,6 +396,16 @@ impl Walker {
     }
 }
 
+/// Says why a walk does not begin with a snapshot. No header names the newest ones yet: every session that ends has some such, and
+/// nothing is wrong with them.
+fn passed_over(at: Height, problem: &anyhow::Error) {
+    if problem.is::<Unnamed>() {
+        tracing::debug!("snapshot {at} does not serve: {problem:#}");
+    } else {
+        tracing::warn!("snapshot {at} does not serve: {problem:#}");
+    }
+}
+
 /// The refusal of a session of which nothing can be executed again.
 pub(crate) fn nothing_executable(retired: Height) -> Failure {
     Failure::Data(format!(
@@ -442,7 +452,9 @@ impl<'a> Base<'a> {
         let mut trial = walker;
         trial.until(at.next());
         trial.step().map_err(|problem| anyhow::anyhow!("behind it the record differs: {problem:#}"))?;
-        anyhow::ensure!(trial.height() == at.next(), "no height behind it proves its root");
+        if trial.height() < at.next() {
+            return Err(Unnamed.into());
+        }
         let Walker { recording, machine, verifier, .. } = &mut trial;
         let verifier = verifier.as_ref().expect("what a stranger recorded is verified");
         recording.check_named(machine, Some(&|above| verifier.decided(above)))?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -105,6 +106,23 @@ fn a_whole_session_is_found_whole_and_its_numbers_are_right() {
         let near = Walker::near(&session, 1, Height(u64::MAX)).expect("a session");
         assert!(near.height() > Height(100), "it began at height {}", near.height());
     });
+}
+
+/// What no header names yet is passed over, and a warning of it would be one about every session that ends.
+#[test]
+fn a_snapshot_at_the_end_of_a_session_is_passed_over_without_a_word() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    let ends_with_one = |height: &u64| {
+        dev(&session, *height, &STOP);
+        stats(&session, None).expect("stats").newest_snapshot.is_some_and(|newest| newest + 1 >= *height)
+    };
+    let end = (40..80).find(ends_with_one).expect("a snapshot of one of the last two heights");
+    let mut history = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
+    history.args(["history", text(&session), "--table", "1"]).env("XDG_CACHE_HOME", dir.path().join("cache"));
+    let output = history.output().expect("the program runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && message.is_empty(), "at height {end}: {message}");
 }
 
 #[test]
