@@ -11,6 +11,7 @@ pub mod recording;
 pub mod heads;
 pub mod verify;
 pub mod difference;
+mod refused;
 mod weight;
 pub mod walker;
 pub mod replay;

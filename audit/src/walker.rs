@@ -32,6 +32,7 @@ use words::Failure;
 use crate::heads::{check_heads, check_snapshot};
 use crate::reading::{Origin, Reading};
 use crate::recording::{Proof, Unnamed, last_retired};
+use crate::refused::{refused_block, refused_certificate};
 use crate::verify::Verifier;
 use crate::weight::Weight;
 
@@ -342,10 +343,10 @@ impl Walker {
         let turns = machine.validators_at(height);
         let checked = check_block_form(&decided.block, &context).and_then(|()| check_turn(header, &turns));
         if let Err(error) = checked {
-            return differs("Block", 0, "header", error.to_string(), format!("block {}", hex(&header.hash())));
+            return Err(refused_block(&decided.block, &context, &turns, &error));
         }
         if let Err(error) = check_certificate_form(&decided.certificate, validators, height, &header.hash()) {
-            return differs("Certificate", 0, "signatures", error.to_string(), hex(&decided.certificate.hash()));
+            return Err(refused_certificate(height.0, &decided.certificate, &error));
         }
         let again = machine.restore(decided, Some(settled.beacon)).expect("a height with a beacon is settled");
         if again.height != settled.height {
