@@ -294,10 +294,15 @@ fn records_that_differ_behind_equal_headers_differ() {
         (&honest.dir, &pledge, "Block row 0, pledge_count: expected 0, found 1"),
         (&pledge, &other, "Pledge row 0, number: expected 1, found 2"),
     ] {
-        let (code, message) = place.failure(&["bisect", text(one), text(path)]);
+        let args = ["bisect", text(one), text(path)];
+        let (code, message) = place.failure(&args);
         let says = format!("height {height}: {says}");
         assert!(code == 5 && message.contains(&says), "{}: {code} {message}", path.display());
     }
+        // It is no row of the state, and so it is not told as one.
+        let shown = String::from_utf8(place.run(&args).stdout).expect("text");
+        let in_record = format!("\n  in the record  {says}");
+        assert!(shown.contains(&in_record) && !shown.contains("in the state"), "{}: {shown}", path.display());
 }
 
 #[test]
