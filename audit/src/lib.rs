@@ -14,6 +14,7 @@ pub mod difference;
 mod refused;
 mod weight;
 pub mod walker;
+pub mod bounds;
 pub mod replay;
 pub mod bisect;
 pub mod script;

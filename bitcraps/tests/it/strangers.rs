@@ -298,11 +298,11 @@ fn records_that_differ_behind_equal_headers_differ() {
         let (code, message) = place.failure(&args);
         let says = format!("height {height}: {says}");
         assert!(code == 5 && message.contains(&says), "{}: {code} {message}", path.display());
-    }
         // It is no row of the state, and so it is not told as one.
         let shown = String::from_utf8(place.run(&args).stdout).expect("text");
         let in_record = format!("\n  in the record  {says}");
         assert!(shown.contains(&in_record) && !shown.contains("in the state"), "{}: {shown}", path.display());
+    }
 }
 
 #[test]
@@ -319,6 +319,16 @@ fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
         let (code, message) = place.failure(&["replay", text(&honest.dir), "--to", to]);
         let says = format!("executed from height {} on; --to {to} lies before", base + 1);
         assert!(code == 4 && message.contains(&says), "{code} {message}");
+    }
+    let early = place.path("early");
+    for command in [
+        ["export", text(&honest.dir), "--csv", text(&early), "--height", "50"].as_slice(),
+        &["export", text(&honest.dir), "--image", text(&early), "--height", "50"],
+        &["audit-dice", text(&honest.dir), "--to", "50"],
+    ] {
+        let (code, message) = place.failure(command);
+        let says = format!("executed from height {} on; {} 50 lies before", base + 1, command[command.len() - 2]);
+        assert!(code == 4 && message.contains(&says) && !early.exists(), "{command:?}: {code} {message}");
     }
     let (rows, more) = (place.path("rows"), place.path("more"));
     let shown = place.printed(&["export", text(&honest.dir), "--csv", text(&rows)]);
