@@ -8,6 +8,7 @@ use engine::limits::{CHECK_PROBLEMS_MAX, GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Header, Retired};
 use engine::message::certificate::{Certificate, ChainLink, Settled, verdicts_hash};
+use engine::message::evidence::Evidence;
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
@@ -195,8 +196,9 @@ impl Heights {
                 Ok(note) => self.begins_at(*height, &note),
                 Err(error) => Some(error.to_string()),
             },
-            // What validators did beside the chain says nothing about its heights.
-            FrameKind::Evidence => None,
+            // What validators did beside the chain says nothing about its heights. A node writes only what contradicts itself, of which
+            // it verified both signatures; that they hold is for whoever exports it.
+            FrameKind::Evidence => Evidence::decode(body).err().map(|error| error.to_string()),
         };
         match problem {
             // A frame takes fewer bytes than what is said of it: a journal of nothing but wrong ones must not fill the memory.
@@ -480,6 +482,7 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
+    use engine::message::vote::{Vote, VoteBody, VoteKind};
 
     use super::*;
 
@@ -490,6 +493,27 @@ mod tests {
         let certificate = Certificate { height: Height(5), round: 0, block: header.hash(), signatures: Vec::new() };
         let problem = Heights::default().decided(Height(5), header, &certificate);
         assert!(problem.is_some_and(|problem| problem.contains("does not follow")));
+    }
+
+    #[test]
+    fn evidence_that_is_none_is_found() {
+        let vote = |block| Vote { body: VoteBody::new(VoteKind::Prevote, Height(3), 0, block, 0), signature: [7; 64] };
+        let mut body = Vec::new();
+        Evidence::Votes(vote(None), vote(Some([1; 32]))).encode(&mut body);
+        let mut same = Vec::new();
+        Evidence::Votes(vote(None), vote(None)).encode(&mut same);
+        let zeros = vec![0; body.len()];
+        let found = |body: &Vec<u8>| {
+            let mut heights = Heights::default();
+            heights.take(&Frame { kind: FrameKind::Evidence, height: Height(4), body: body.clone() });
+            heights.problems
+        };
+        assert!(found(&body).is_empty(), "{:?}", found(&body));
+        for (body, says) in [(&same, "proves nothing"), (&zeros, "evidence kind"), (&Vec::new(), "evidence")] {
+            let problems = found(body);
+            assert!(problems.len() == 1 && problems[0].contains(says), "{problems:?}");
+            assert!(problems[0].starts_with("the Evidence frame of height 4: "), "{problems:?}");
+        }
     }
 
     #[test]
