@@ -360,7 +360,7 @@ impl Walker {
         }
         let verdicts = again.verdicts.iter().zip(&settled.verdicts).position(|(again, recorded)| again != recorded);
         if let Some(row) = verdicts {
-            let (again, found) = (format!("{:?}", again.verdicts[row]), format!("{:?}", settled.verdicts[row]));
+            let [again, found] = [&again, settled].map(|one| one.verdicts[row].name().to_owned());
             return differs("Settled", row as u64, "verdict", again, found);
         }
         if again.verdicts.len() != settled.verdicts.len() {
