@@ -108,23 +108,6 @@ fn a_whole_session_is_found_whole_and_its_numbers_are_right() {
     });
 }
 
-/// What no header names yet is passed over, and a warning of it would be one about every session that ends.
-#[test]
-fn a_snapshot_at_the_end_of_a_session_is_passed_over_without_a_word() {
-    let dir = temp();
-    let session = dir.path().join("s");
-    let ends_with_one = |height: &u64| {
-        dev(&session, *height, &STOP);
-        stats(&session, None).expect("stats").newest_snapshot.is_some_and(|newest| newest + 1 >= *height)
-    };
-    let end = (40..80).find(ends_with_one).expect("a snapshot of one of the last two heights");
-    let mut history = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
-    history.args(["history", text(&session), "--table", "1"]).env("XDG_CACHE_HOME", dir.path().join("cache"));
-    let output = history.output().expect("the program runs");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && message.is_empty(), "at height {end}: {message}");
-}
-
 #[test]
 fn every_flipped_bit_is_found_and_its_file_named() {
     let dir = temp();

@@ -463,6 +463,21 @@ fn assert_shows_nothing(place: &Place, path: &Path) {
     }
 }
 
+/// No header names it yet: every session that ends there has such a snapshot, and a warning of it would look like damage.
+#[test]
+fn a_snapshot_at_the_end_of_a_session_is_passed_over_without_a_word() {
+    let (place, honest) = Place::new(200, Writing::default());
+    let newest = *snapshots_of(&honest).keys().next_back().expect("a snapshot");
+    for behind in [0, 1] {
+        let end = Height(newest.0 + behind);
+        let name = format!("ends {behind} above");
+        let path = altered(&place, &honest, &name, |frames| frames.retain(|frame| frame.height <= end));
+        let output = place.run(&["history", text(&path), "--table", "0"]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && message.is_empty(), "{name}: {message}");
+    }
+}
+
 /// A journal that begins at a snapshot has no root of its height but the note's, and the next heights must prove it.
 #[test]
 fn a_journal_that_begins_at_a_snapshot_is_begun_with_where_later_headers_prove_it() {
