@@ -23,6 +23,7 @@ use words::Failure;
 use crate::difference::Difference;
 use crate::recorded::Recorded;
 use crate::recording::check_waiting;
+use crate::refused::{refused_certificate, refused_head};
 use crate::verify::Verifier;
 
 /// What checking heads came to.
@@ -92,9 +93,9 @@ impl HeadChain<'_> {
         };
         let block = header.hash();
         check_head(header, carried.as_ref(), &context)
-            .map_err(|error| differs("Block", "header", error.to_string(), format!("block {}", hex(&block))))?;
+            .map_err(|error| refused_head(header, carried.as_ref(), &context, &error))?;
         check_certificate_form(certificate, validators, height, &block)
-            .map_err(|error| differs("Certificate", "signatures", error.to_string(), hex(&certificate.hash())))?;
+            .map_err(|error| refused_certificate(height.0, certificate, &error))?;
         let chained = chained(&block, settled, &self.root_chains[0]);
         // Whoever changes anything of a height changes every root chain behind it, and a quorum has signed those in the
         // headers.

@@ -26,6 +26,11 @@ pub(crate) type Proof<'a> = &'a dyn Fn(&Decided) -> Result<(), Difference>;
 )]
 pub struct GivenUp(pub Height);
 
+/// A session ends before the header that would name a state.
+#[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
+#[error("no validator has signed its root: the header two heights above would name it")]
+pub(crate) struct Unnamed;
+
 /// One recorded height: what was decided, and what it led to.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -192,7 +197,7 @@ impl Recording {
         }
         let Some(proof) = proof else { return Ok(()) };
         let Some(above) = next.get(1) else {
-            anyhow::bail!("no validator has signed its root: the header two heights above would name it");
+            return Err(Unnamed.into());
         };
         proof(above).map_err(|forged| anyhow::anyhow!("{forged}"))
     }

@@ -1,9 +1,9 @@
 //! Signatures of a record, verified in batches: intents, pledges, certificates, beacons.
 
 use anyhow::Context;
+use engine::Hash;
 use engine::message::block::{Decided, Retired};
 use engine::message::certificate::{Beacon, Settled};
-use engine::{Hash, hex};
 use order::batch::BatchSecret;
 use order::beacon::{BeaconMessage, BeaconVerifier};
 use order::block::{BlockContext, carried_items, intent_items, pledge_items};
@@ -17,6 +17,7 @@ use words::Failure;
 
 use crate::difference::Difference;
 use crate::recording::Step;
+use crate::refused::refused_certificate;
 
 /// What signatures of a chain are verified with.
 pub struct Verifier {
@@ -144,10 +145,8 @@ impl Verifier {
     pub fn decided(&self, decided: &Decided) -> Result<(), Difference> {
         let Decided { block, certificate } = decided;
         let height = block.header.height;
-        check_certificate_form(certificate, &self.validators, height, &block.header.hash()).map_err(|error| {
-            let (expected, found) = (error.to_string(), hex(&certificate.hash()));
-            Difference { expected, found, field: "signatures".into(), ..forged(height.0, "Certificate", 0) }
-        })?;
+        check_certificate_form(certificate, &self.validators, height, &block.header.hash())
+            .map_err(|error| refused_certificate(height.0, certificate, &error))?;
         let mut batch = Batch::default();
         batch.items.extend(certificate_items(certificate, &self.validators, &self.chain));
         batch.note(height.0, "Certificate");

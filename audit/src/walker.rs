@@ -31,7 +31,8 @@ use words::Failure;
 
 use crate::heads::{check_heads, check_snapshot};
 use crate::reading::{Origin, ReadOptions};
-use crate::recording::{Proof, last_retired};
+use crate::recording::{Proof, Unnamed, last_retired};
+use crate::refused::{refused_block, refused_certificate};
 use crate::verify::Verifier;
 use crate::weight::Weight;
 
@@ -100,7 +101,7 @@ impl Walker {
                 Ok(walker) => return Ok(walker),
                 // A failure concerns every snapshot, such as too little memory; anything else concerns this one.
                 Err(problem) if problem.is::<Failure>() => return Err(problem),
-                Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
+                Err(problem) => passed_over(at, &problem),
             }
         }
         Self::open(dir, reading)
@@ -136,7 +137,7 @@ impl Walker {
             match base.walker(at) {
                 Ok(walker) => return Ok(walker),
                 Err(problem) if problem.is::<Failure>() => return Err(problem),
-                Err(problem) => tracing::warn!("snapshot {at} does not serve: {problem:#}"),
+                Err(problem) => passed_over(at, &problem),
             }
         }
         Err(nothing_executable(retired).into())
@@ -342,10 +343,10 @@ impl Walker {
         let turns = machine.validators_at(height);
         let checked = check_block_form(&decided.block, &context).and_then(|()| check_turn(header, &turns));
         if let Err(error) = checked {
-            return differs("Block", 0, "header", error.to_string(), format!("block {}", hex(&header.hash())));
+            return Err(refused_block(&decided.block, &context, &turns, &error));
         }
         if let Err(error) = check_certificate_form(&decided.certificate, validators, height, &header.hash()) {
-            return differs("Certificate", 0, "signatures", error.to_string(), hex(&decided.certificate.hash()));
+            return Err(refused_certificate(height.0, &decided.certificate, &error));
         }
         let again = machine.restore(decided, Some(settled.beacon)).expect("a height with a beacon is settled");
         if again.height != settled.height {
@@ -359,7 +360,7 @@ impl Walker {
         }
         let verdicts = again.verdicts.iter().zip(&settled.verdicts).position(|(again, recorded)| again != recorded);
         if let Some(row) = verdicts {
-            let (again, found) = (format!("{:?}", again.verdicts[row]), format!("{:?}", settled.verdicts[row]));
+            let [again, found] = [&again, settled].map(|one| one.verdicts[row].name().to_owned());
             return differs("Settled", row as u64, "verdict", again, found);
         }
         if again.verdicts.len() != settled.verdicts.len() {
@@ -393,6 +394,16 @@ impl Walker {
     /// The machine where the walk stands.
     pub fn into_machine(self) -> Machine {
         self.machine
+    }
+}
+
+/// Says why a walk does not begin with a snapshot. No header names the newest ones yet: every session that ends has some such, and
+/// nothing is wrong with them.
+fn passed_over(at: Height, problem: &anyhow::Error) {
+    if problem.is::<Unnamed>() {
+        tracing::debug!("snapshot {at} does not serve: {problem:#}");
+    } else {
+        tracing::warn!("snapshot {at} does not serve: {problem:#}");
     }
 }
 
@@ -442,7 +453,9 @@ impl<'a> Base<'a> {
         let mut trial = walker;
         trial.until(at.next());
         trial.step().map_err(|problem| anyhow::anyhow!("behind it the record differs: {problem:#}"))?;
-        anyhow::ensure!(trial.height() == at.next(), "no height behind it proves its root");
+        if trial.height() < at.next() {
+            return Err(Unnamed.into());
+        }
         let Walker { recording, machine, verifier, .. } = &mut trial;
         let verifier = verifier.as_ref().expect("what a stranger recorded is verified");
         recording.check_named(machine, Some(&|above| verifier.decided(above)))?;

@@ -11,7 +11,7 @@ use engine::Height;
 use engine::bytes::Reader;
 use engine::limits::{LOG_FILE_BYTES_MAX, SEARCH_LENGTHS};
 
-use crate::backend::{Backend, is_full};
+use crate::backend::{Backend, is_full, is_no_file};
 use crate::file::GroupFile;
 use crate::log_group::{HEADER, LogGroupRow, MAGIC, decode, encode};
 use crate::session::{OpenError, Session, name, numbered};
@@ -103,7 +103,15 @@ pub fn check_log(backend: &Arc<dyn Backend>, dir: &Path) -> Result<LogCheck, Ope
     let files = numbered(&**backend, &dir.join("consensus"), "log")?;
     let mut check = LogCheck { files: files.len() as u64, ..LogCheck::default() };
     for (place, (number, path)) in files.iter().enumerate() {
-        let bytes = backend.read(path, LOG_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
+        let bytes = match backend.read(path, LOG_FILE_BYTES_MAX) {
+            // Nothing of it can be read; what comes after it can.
+            Err(error) if is_no_file(&error) => {
+                let file = format!("consensus/{}", name(*number, "log"));
+                check.damages.push(Damage::new(file, 0, error.to_string()));
+                continue;
+            }
+            bytes => bytes.map_err(OpenError::io(path))?,
+        };
         let mut from = 0;
         loop {
             let (groups, end, problem) = read(&bytes[from..]);

@@ -91,7 +91,7 @@ fn settled_difference(left: &Settled, right: &Settled) -> Option<FieldAt> {
     }
     let (one, other) = (&left.verdicts, &right.verdicts);
     if let Some(row) = one.iter().zip(other).position(|(one, other)| one != other) {
-        return Some(("Settled", row, "verdict", format!("{:?}", one[row]), format!("{:?}", other[row])));
+        return Some(("Settled", row, "verdict", one[row].name().into(), other[row].name().into()));
     }
     counts_differ("Settled", "verdicts", one.len(), other.len())
 }

@@ -8,12 +8,13 @@ use engine::limits::{CHECK_PROBLEMS_MAX, GROUP_BYTES, UNSETTLED_RECORDED_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{Decided, Header, Retired};
 use engine::message::certificate::{Certificate, ChainLink, Settled, verdicts_hash};
+use engine::message::evidence::Evidence;
 use engine::message::note::ChainNote;
 use engine::{Hash, Height};
 use serde::Serialize;
-use storage::backend::{Backend, FileBackend};
+use storage::backend::{Backend, FileBackend, is_no_file};
 use storage::snapshot::{Catalog, StoredSnapshot, check_index, check_packs, read_catalog};
-use storage::{Damage, Frame, FrameKind, check_journal, check_log, is_written};
+use storage::{Damage, Frame, FrameKind, OpenError, check_journal, check_log, is_written};
 use systems::Setup;
 
 use super::{FileKind, SessionFile, session_files};
@@ -82,6 +83,22 @@ impl CheckReport {
     }
 }
 
+/// Takes a file that is none of a session's as damage, with nothing in it: no other file is passed over for it.
+fn or_damage<T: Default>(read: Result<T, OpenError>, dir: &Path, report: &mut CheckReport) -> Result<T, OpenError> {
+    match read {
+        Err(OpenError::Io { path, source }) if is_no_file(&source) => {
+            let file = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
+            let known = |finding: &Finding| finding.severity == Severity::Damaged && finding.file == file;
+            // Packs are read twice where their index is no help.
+            if !report.findings.iter().any(known) {
+                report.note(Severity::Damaged, &file, Some(0), source.to_string());
+            }
+            Ok(T::default())
+        }
+        read => read,
+    }
+}
+
 /// How often a file that is being written is read again before it counts as damaged.
 const ATTEMPTS: usize = 4;
 
@@ -146,8 +163,8 @@ struct Roots(BTreeMap<Height, Option<Hash>>);
 
 impl Roots {
     /// Those of the snapshots that a session has.
-    fn wanted(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash) -> anyhow::Result<Self> {
-        let catalog = read_catalog(backend, dir, chain)?;
+    fn wanted(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, report: &mut CheckReport) -> anyhow::Result<Self> {
+        let catalog = or_damage(read_catalog(backend, dir, chain), dir, report)?;
         Ok(Self(catalog.snapshots.keys().map(|height| (*height, None)).collect()))
     }
 
@@ -179,8 +196,9 @@ impl Heights {
                 Ok(note) => self.begins_at(*height, &note),
                 Err(error) => Some(error.to_string()),
             },
-            // What validators did beside the chain says nothing about its heights.
-            FrameKind::Evidence => None,
+            // What validators did beside the chain says nothing about its heights. A node writes only what contradicts itself, of which
+            // it verified both signatures; that they hold is for whoever exports it.
+            FrameKind::Evidence => Evidence::decode(body).err().map(|error| error.to_string()),
         };
         match problem {
             // A frame takes fewer bytes than what is said of it: a journal of nothing but wrong ones must not fill the memory.
@@ -262,7 +280,7 @@ fn journal(
     live: bool,
     report: &mut CheckReport,
 ) -> anyhow::Result<Roots> {
-    let roots = Roots::wanted(backend, dir, chain)?;
+    let roots = Roots::wanted(backend, dir, chain, report)?;
     let (mut checked, mut heights) = (storage::JournalCheck::default(), Heights::default());
     // A group that is being written may look like damage for a moment: it is read again before anybody is told.
     for attempt in 1..=if live { ATTEMPTS } else { 1 } {
@@ -363,14 +381,14 @@ fn snapshots(
     if !dir.join("snapshots").is_dir() {
         return Ok(());
     }
-    let (records, damages) = check_packs(backend, dir, chain)?;
+    let (records, damages) = or_damage(check_packs(backend, dir, chain), dir, report)?;
     report.pack_records = records;
     damages.told.into_iter().for_each(|damage| report.damage(damage));
     if damages.more > 0 {
         report.note(Severity::Damaged, "snapshots", None, format!("and {} more damaged places", damages.more));
     }
     let live = report.live;
-    let index = check_index(backend, dir, chain, !live)?;
+    let index = or_damage(check_index(backend, dir, chain, !live), dir, report)?;
     if !index.exists && records > 0 {
         let problem = "the index is missing; it is made again from the packs when the node starts";
         report.note(Severity::Note, "snapshots/index.redb", None, problem);
@@ -464,6 +482,7 @@ fn strangers(dir: &Path, files: &[SessionFile], report: &mut CheckReport) {
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
+    use engine::message::vote::{Vote, VoteBody, VoteKind};
 
     use super::*;
 
@@ -474,6 +493,27 @@ mod tests {
         let certificate = Certificate { height: Height(5), round: 0, block: header.hash(), signatures: Vec::new() };
         let problem = Heights::default().decided(Height(5), header, &certificate);
         assert!(problem.is_some_and(|problem| problem.contains("does not follow")));
+    }
+
+    #[test]
+    fn evidence_that_is_none_is_found() {
+        let vote = |block| Vote { body: VoteBody::new(VoteKind::Prevote, Height(3), 0, block, 0), signature: [7; 64] };
+        let mut body = Vec::new();
+        Evidence::Votes(vote(None), vote(Some([1; 32]))).encode(&mut body);
+        let mut same = Vec::new();
+        Evidence::Votes(vote(None), vote(None)).encode(&mut same);
+        let zeros = vec![0; body.len()];
+        let found = |body: &Vec<u8>| {
+            let mut heights = Heights::default();
+            heights.take(&Frame { kind: FrameKind::Evidence, height: Height(4), body: body.clone() });
+            heights.problems
+        };
+        assert!(found(&body).is_empty(), "{:?}", found(&body));
+        for (body, says) in [(&same, "proves nothing"), (&zeros, "evidence kind"), (&Vec::new(), "evidence")] {
+            let problems = found(body);
+            assert!(problems.len() == 1 && problems[0].contains(says), "{problems:?}");
+            assert!(problems[0].starts_with("the Evidence frame of height 4: "), "{problems:?}");
+        }
     }
 
     #[test]

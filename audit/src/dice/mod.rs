@@ -26,6 +26,7 @@ use systems::ledger::held;
 use systems::{FeltBet, Setup};
 use words::Failure;
 
+use crate::bounds::{check_executable, check_reaches};
 use crate::reading::ReadOptions;
 use crate::walker::{Step, Walker};
 
@@ -298,10 +299,14 @@ fn take_table<'a>(felt: &mut &'a [FeltBet], table: TableId) -> &'a [FeltBet] {
 /// If the session does not reach the height, is damaged, or differs from its replay.
 pub fn audit_dice(dir: &Path, config: &DiceConfig, mut on_height: impl FnMut(&DiceAudit)) -> anyhow::Result<DiceAudit> {
     let (genesis, _) = storage::read_genesis(dir)?;
+    if let Some(to) = config.to {
+        check_reaches(dir, "--to", to)?;
+    }
     // The rows of the audit count as memory too: a stranger's genesis says how many tables there are.
     let rows = u64::from(genesis.tables) * size_of::<(Foresight, Rolls)>() as u64;
     let reading = ReadOptions { memory_max: config.reading.memory_max.saturating_sub(rows), ..config.reading };
     let mut walker = Walker::earliest(dir, reading)?;
+    check_executable(dir, &walker, "--to", config.to.unwrap_or(Height(u64::MAX)))?;
     walker.machine().watch(true);
     walker.machine().watch_felt(true);
     // Signatures behind the last height that is wanted are not verified.

@@ -26,6 +26,7 @@ use engine::{Hash, Height};
 use systems::Machine;
 
 use self::sinks::Sinks;
+use crate::bounds::{check_executable, check_reaches};
 use crate::db::refuse_inside;
 use crate::reading::{Origin, ReadOptions};
 use crate::walker::{Walker, walk_to};
@@ -76,6 +77,9 @@ pub fn export(dir: &Path, config: &ExportConfig, mut on_height: impl FnMut(Heigh
     for place in [&config.csv, &config.parquet, &config.image, &config.evidence].into_iter().flatten() {
         refuse_inside(dir, place)?;
     }
+    if let Some(height) = config.height {
+        check_reaches(dir, "--height", height)?;
+    }
     let begin = |path: &PathBuf| {
         let failed = |error| Failure::Data(format!("{}: {error}", path.display()));
         NewFile::create(path, Readers::Usual).map_err(failed)
@@ -123,6 +127,7 @@ fn walk_to_state(dir: &Path, config: &ExportConfig, on_height: &mut impl FnMut(H
         Origin::Stranger => {
             let mut walker = Walker::earliest(dir, *reading)?;
             let to = height.unwrap_or(Height(u64::MAX));
+            check_executable(dir, &walker, "--height", to)?;
             walker.until(to);
             while walker.height() < to {
                 let Some(step) = walker.step()? else { break };
@@ -150,6 +155,7 @@ fn walk(
     walker.machine().watch(true);
     let executed_from = walker.executed_from();
     let to = config.height.unwrap_or(Height(u64::MAX));
+    check_executable(dir, &walker, "--height", to)?;
     let mut maker = rows::RowMaker::begin(walker.machine(), &mut sinks)?;
     while walker.height() < to {
         let Some(step) = walker.step()? else { break };

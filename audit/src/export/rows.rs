@@ -36,14 +36,6 @@ fn kind_name(kind: IntentKind) -> &'static str {
     }
 }
 
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Applied => "applied",
-        Verdict::OddsReturned => "odds_returned",
-        Verdict::Refused(refusal) => refusal.name(),
-    }
-}
-
 fn bet_name(bet: BetId) -> Value<'static> {
     CATALOGUE.get(bet.index()).map_or_else(|| Value::from(format!("unknown {bet}")), |spec| Value::from(spec.name))
 }
@@ -197,7 +189,7 @@ impl RowMaker {
             refused.filter(|_| has_amount).unwrap_or(Value::Nothing),
             // A transfer has its recipient's generation there.
             some(body.roll, 0).filter(|_| kind != K::Transfer).into(),
-            verdict_name(request.verdict).into(),
+            request.verdict.name().into(),
         ];
         sinks.row(ACTIONS, &values)
     }
@@ -240,7 +232,7 @@ impl RowMaker {
             refused.filter(|_| has_amount).unwrap_or(Value::Nothing),
             working.into(),
             some(body.roll, 0).into(),
-            verdict_name(request.verdict).into(),
+            request.verdict.name().into(),
         ];
         sinks.row(BETS, &values)
     }
@@ -316,7 +308,7 @@ fn pledge(
         if row.is_opening() { Value::Nothing } else { Value::chosen(row.number) },
         hex(&row.value).into(),
         hex(&row.block).into(),
-        verdict_name(receipt.verdict).into(),
+        receipt.verdict.name().into(),
     ];
     sinks.row(PLEDGES, &values)
 }

@@ -10,7 +10,9 @@ use systems::ledger::held;
 use systems::{Machine, Setup};
 
 use super::page::{PAGE_HEIGHTS, Page, PageKey, Rows, page_of, part_of, parts_of};
-use super::rows::{BalanceRow, HeightRow, IntentRow, LeavingRow, NO_TABLE, PageHeader, ResolutionRow, RollRow};
+use super::rows::{
+    BalanceRow, FORFEITED, HeightRow, IntentRow, LeavingRow, NO_TABLE, PageHeader, ResolutionRow, RollRow,
+};
 use crate::walker::Step;
 
 /// What is known of one part so far.
@@ -136,7 +138,7 @@ impl PageBuilder {
             });
             // Bets that were forfeited came back to nobody: the row names them in place of what was returned.
             let mut row = LeavingRow::from(leaving);
-            chips.for_each(|chips| (row.absent, row.returned) = (2, chips.0));
+            chips.for_each(|chips| (row.absent, row.returned) = (FORFEITED, chips.0));
             self.parts[part_of(leaving.table.0) as usize].rows.leavings.push(row);
             self.touched[part_of(leaving.table.0) as usize].push((leaving.table.0, leaving.account.0));
         }

@@ -22,4 +22,4 @@ pub use entry::{Entry, Event, Subject};
 pub use page::{HeightRows, PAGE_HEIGHTS, Page, PageError, PageKey, Rows, heights_of, page_of, parts_of};
 pub use read::{Answer, History, Question};
 pub use reindex::reindex;
-pub use rows::{BalanceRow, IntentRow, LeavingRow, NO_TABLE, ResolutionRow, RollRow};
+pub use rows::{BalanceRow, FORFEITED, IntentRow, LeavingRow, NO_TABLE, ResolutionRow, RollRow};

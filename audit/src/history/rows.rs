@@ -10,6 +10,9 @@ use engine::{AccountId, Hash};
 /// No table: what concerns only an account.
 pub const NO_TABLE: u32 = u32::MAX;
 
+/// Why somebody left: a roll that was not opened in time, or for which nobody called, took all bets.
+pub const FORFEITED: u8 = 2;
+
 /// Why somebody left: nobody used the account, whose grant or slot went back.
 pub const LAPSED: u8 = 3;
 
@@ -152,7 +155,7 @@ pub struct LeavingRow {
     pub account: u32,
     /// The seat's number at its table, from 0; 255 without one.
     pub seat: u8,
-    /// 1 if the player was absent, 2 if the bets were forfeited, `LAPSED` if nobody used the account.
+    /// 1 if the player was absent, `FORFEITED` if the bets went to nobody, `LAPSED` if nobody used the account.
     pub absent: u8,
     /// 1 if the seat became free, or the account.
     pub freed: u8,

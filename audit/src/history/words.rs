@@ -6,7 +6,7 @@ use engine::{AccountId, BetId, Chips, Dice, Puck, RollEvent, Spot, TableId};
 use systems::Setup;
 
 use super::entry::Event;
-use super::rows::{IntentRow, LAPSED, OPENING, ResolutionRow, RollRow};
+use super::rows::{FORFEITED, IntentRow, LAPSED, OPENING, ResolutionRow, RollRow};
 use words::sentences::{profit, resolution_words, roll_words};
 use words::thousands;
 use words::wish::Wish;
@@ -31,7 +31,7 @@ pub fn event_name(event: &Event) -> &'static str {
         Event::Roll(_) => "roll",
         Event::Resolution(row) => row.result().name(),
         Event::Leaving(row) if row.absent == LAPSED => "lapse",
-        Event::Leaving(row) if row.absent == 2 => "forfeit",
+        Event::Leaving(row) if row.absent == FORFEITED => "forfeit",
         Event::Leaving(row) if row.freed == 1 => "left",
         Event::Leaving(_) => "absent",
     }
@@ -82,7 +82,7 @@ pub fn chips_of(event: &Event, reader: Option<u32>, setup: &Setup) -> Option<i12
             IntentKind::Transfer => Some(-i128::from(row.amount)),
             _ => None,
         },
-        Event::Leaving(row) if row.absent == 2 || row.absent == LAPSED => Some(-i128::from(row.returned)),
+        Event::Leaving(row) if row.absent == FORFEITED || row.absent == LAPSED => Some(-i128::from(row.returned)),
         Event::Resolution(row) if matches!(row.result(), BetResult::Win | BetResult::Lose) => {
             Some(row.profit(setup).into())
         }
@@ -132,7 +132,7 @@ pub fn event_words(event: &Event, reader: Option<u32>, setup: &Setup) -> String 
             };
             if row.freed == 1 { format!("{grant}; its number is free for another player") } else { grant }
         }
-        Event::Leaving(row) if row.absent == 2 => {
+        Event::Leaving(row) if row.absent == FORFEITED => {
             let (lost, left) = (thousands(row.returned), thousands(row.left_with));
             format!("what was pledged was not opened in time: bets of {lost} are forfeited; leave with {left}")
         }

@@ -206,6 +206,7 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
         opened.storage.submit(SyncGroup { id: 1, frames, ..SyncGroup::default() });
         opened.storage.close();
         let difference = check(&path, 2).expect("a well-formed session").difference.expect("it was forged");
+        assert!(!difference.to_string().contains("Refused"), "refusals have names: {difference}");
         (difference.height, difference.component, difference.field)
     };
     let with_intents = |decided: &mut Decided| decided.block.header.height == Height(20);

@@ -93,10 +93,12 @@ fn print(args: &BisectArgs, result: &Bisected) -> std::io::Result<()> {
         }
         return Ok(());
     }
-    if let Some(cause) = result.cause.as_ref().filter(|cause| Some(*cause) != result.first_difference.as_ref()) {
+    if let Some(cause) = &result.cause {
         say!("  in the record  {cause}");
     }
-    for difference in result.first_difference.iter().chain(&result.others) {
+    // Where the states cannot be told apart, the first difference is the one in the record.
+    let first = result.first_difference.as_ref().filter(|first| Some(*first) != result.cause.as_ref());
+    for difference in first.into_iter().chain(&result.others) {
         say!("  in the {}   {difference}", if are_two_chains(result) { "genesis" } else { "state  " });
     }
     for note in &result.notes {

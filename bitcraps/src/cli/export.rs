@@ -9,7 +9,7 @@ use super::bars::spinner;
 use super::session::{SessionArgs, identified};
 use audit::export::{ExportConfig, Exported, export};
 use audit::reading::Origin;
-use words::{counted, thousands};
+use words::{Failure, counted, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -45,6 +45,10 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    if args.height == Some(0) {
+        return Err(Failure::Usage("--height 0: heights begin at 1".into()).into());
+    }
+    check_places(args)?;
     let _pool = engine::pool::build(args.threads)?;
     let config = ExportConfig {
         csv: args.csv.clone(),
@@ -65,6 +69,23 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         print(args, &exported)?
     } else {
         say!("{}", identified(as_json(&exported), &identity))
+    }
+    Ok(())
+}
+
+/// Refuses one place for two things: whichever comes second would find that somebody writes there.
+fn check_places(args: &ExportArgs) -> Result<(), Failure> {
+    let named =
+        [("--csv", &args.csv), ("--parquet", &args.parquet), ("--image", &args.image), ("--evidence", &args.evidence)];
+    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+    for (what, path) in named.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?))) {
+        // A path that cannot be made absolute is told when it is written to.
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        if let Some((other, _)) = taken.iter().find(|(_, there)| *there == place) {
+            let text = format!("{other} and {what} both name {}: give each a place of its own", path.display());
+            return Err(Failure::Usage(text));
+        }
+        taken.push((what, place));
     }
     Ok(())
 }

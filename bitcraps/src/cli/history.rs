@@ -15,12 +15,13 @@ use super::bars::spinner;
 use super::config::{SetArgs, load};
 use super::past::stand_back;
 use super::session::{SessionArgs, identified};
+use audit::bounds::check_reaches;
 use audit::history::{
-    Answer, CacheConfig, Entry, Event, History, NO_TABLE, Question, Subject, TierReport, chips_of, event_name,
-    event_words, reindex,
+    Answer, CacheConfig, Entry, Event, FORFEITED, History, NO_TABLE, Question, Subject, TierReport, chips_of,
+    event_name, event_words, reindex,
 };
 use audit::reading::Origin;
-use audit::walker::{Identity, last_settled};
+use audit::walker::Identity;
 use node::config::Config;
 use words::{Failure, thousands};
 
@@ -155,17 +156,12 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Heights that a session does not have are asked for by mistake, or the session is not the one that was meant.
+/// Refuses heights that the session does not have.
 fn check_end(args: &HistoryArgs, dir: &Path) -> anyhow::Result<()> {
-    let end = last_settled(dir)?.map_or(0, |(height, _)| height.0);
-    let beyond = [("--from", Some(args.from).filter(|from| *from > 1)), ("--to", args.to)];
-    match beyond.into_iter().find_map(|(what, height)| Some((what, height.filter(|height| *height > end)?))) {
-        None => Ok(()),
-        Some((what, height)) => {
-            let text = format!("{}: the session ends at height {end}; {what} {height} is beyond", dir.display());
-            Err(Failure::Data(text).into())
-        }
-    }
+    // Without `--from` the first height is meant, which a session that was just begun has not settled yet.
+    let asked = [("--from", Some(args.from).filter(|from| *from > 1)), ("--to", args.to)];
+    let asked = asked.into_iter().filter_map(|(what, height)| Some((what, Height(height?))));
+    asked.into_iter().try_for_each(|(what, height)| check_reaches(dir, what, height))
 }
 
 /// Whose history it is, if it is a player's, and what happened.
@@ -279,7 +275,7 @@ fn record(entry: &Entry, reader: Option<u32>, setup: &Setup) -> Map<String, Valu
             let at_table = leaving.table != NO_TABLE;
             set("seat", json!(at_table.then_some(leaving.seat)));
             // What was forfeited went to nobody.
-            set("credit", json!((leaving.absent < 2).then_some(leaving.returned)));
+            set("credit", json!((leaving.absent < FORFEITED).then_some(leaving.returned)));
             set("amount", json!((at_table && leaving.freed == 1).then_some(leaving.left_with)));
         }
     }

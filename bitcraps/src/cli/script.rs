@@ -7,7 +7,7 @@ use serde_json::json;
 
 use audit::script::{first_difference, play, read_scenarios};
 use words::text::{read, read_from};
-use words::{Failure, thousands};
+use words::{Failure, counted, thousands};
 
 #[derive(Args, Debug)]
 #[command(
@@ -50,10 +50,12 @@ pub fn run(args: &ScriptArgs) -> anyhow::Result<()> {
     if !args.check {
         return Ok(());
     }
-    let count = thousands(scenarios.len() as u64);
+    let count = counted(scenarios.len() as u64, "scenario");
     if differ > 0 {
-        return Err(Failure::Mismatch(format!("{differ} of {count} scenarios differ")).into());
+        let verb = if differ == 1 { "differs" } else { "differ" };
+        return Err(Failure::Mismatch(format!("{} of {count} {verb}", thousands(differ))).into());
     }
-    writeln!(out, "{count} scenarios, all as expected")?;
+    let all = if scenarios.len() == 1 { "" } else { "all " };
+    writeln!(out, "{count}, {all}as expected")?;
     Ok(())
 }

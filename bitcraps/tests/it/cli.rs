@@ -75,8 +75,18 @@ fn two_processes_record_one_chain_and_a_third_confirms_it() {
     assert_eq!(exported["root"], first["root"]);
     let (code, message) = failure(&["export", text(&session), "--image", text(&image)]);
     assert!(code == 4 && message.contains("nothing is overwritten"), "{code} {message}");
-    let (code, message) = failure(&["export", text(&session), "--image", "x.img", "--height", "61"]);
-    assert!(code == 4 && message.contains("ends at height 60"), "{code} {message}");
+    for (height, code, says) in [("61", 4, "ends at height 60; --height 61 is beyond"), ("0", 2, "heights begin at 1")]
+    {
+        for what in ["--csv", "--image"] {
+            let (found, message) = failure(&["export", text(&session), what, "x.img", "--height", height]);
+            assert!(found == code && message.contains(says), "{what}, {height}: {found} {message}");
+        }
+    }
+    for [one, other] in [["--csv", "--parquet"], ["--image", "--evidence"], ["--csv", "--image"]] {
+        let (code, message) = failure(&["export", text(&session), one, "x", other, "./x"]);
+        let says = format!("{one} and {other} both name ./x");
+        assert!(code == 2 && message.contains(&says), "{code} {message}");
+    }
 }
 
 #[test]
@@ -201,6 +211,11 @@ fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
     let output = bitcraps(&["script", text(&file), "--check"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stdout).contains("mine: final_balances.A: expected 99, found 100"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 1 scenario differs"), "{output:?}");
+    let right = scenario(r#""rolls": [], "actions": [], "expected": {"final_balances": {"A": 100}}"#);
+    std::fs::write(&file, right).expect("a file");
+    let output = bitcraps(&["script", text(&file), "--check"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 scenario, as expected\n", "{output:?}");
 }
 
 #[test]
@@ -299,7 +314,7 @@ fn an_audit_of_dice_says_who_could_have_foreseen_them() {
     assert!(shown.contains("in heights 1 to 30") && shown.contains("whoever knows the seed"), "{shown}");
     assert_eq!(failure(&["audit-dice", text(&session), "--to", "0"]).0, 2);
     let (code, message) = failure(&["audit-dice", text(&session), "--to", "61"]);
-    assert!(code == 4 && message.contains("ends at height 60"), "{code} {message}");
+    assert!(code == 4 && message.contains("ends at height 60; --to 61 is beyond"), "{code} {message}");
     let segment = session.join("journal/00000001.seg");
     let mut bytes = std::fs::read(&segment).expect("the journal");
     let middle = bytes.len() / 2;

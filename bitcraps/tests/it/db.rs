@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -152,6 +153,54 @@ fn every_flipped_bit_is_found_and_its_file_named() {
     }
     assert!(checked(&session).ok, "everything was put back");
     assert!(flips > 200 && in_index > 0, "{flips} flips, {in_index} found in the index");
+}
+
+/// Puts something where a file was.
+type Maker = fn(&Path);
+
+/// A folder, a pipe or a file without end in the place of a file is damage, behind which everything else is looked at.
+#[test]
+fn a_check_reads_on_where_a_file_of_a_session_is_none() {
+    let dir = temp();
+    let session = dir.path().join("s");
+    let writing = storage::Writing { segment_bytes: 32 << 10, ..storage::Writing::default() };
+    dev_with(&session, 60, &STOP, &DevConfig { writing, ..config() });
+    let damaged = |report: &CheckReport| -> Vec<String> {
+        let damaged = report.findings.iter().filter(|finding| finding.severity == Severity::Damaged);
+        damaged.map(|finding| format!("{} {}", finding.file, finding.problem)).collect()
+    };
+    let second = session.join("journal/00000002.seg");
+    let whole = fs::read(&second).expect("a second segment");
+    let mut altered = whole.clone();
+    altered[9_000] ^= 1;
+    fs::write(&second, &altered).expect("written");
+    let folder = |path: &Path| fs::create_dir(path).expect("a folder");
+    let pipe = |path: &Path| {
+        assert!(Command::new("mkfifo").arg(path).status().expect("a system has it").success());
+    };
+    let long = |path: &Path| fs::File::create(path).and_then(|file| file.set_len(1 << 40)).expect("a hole");
+    let makers: [(Maker, &str); 3] =
+        [(folder, "no regular file"), (pipe, "no regular file"), (long, "no file of its kind has more than")];
+    let names = session_files(&session).expect("files");
+    let first = |kind| names.iter().find(|file| file.kind == kind).expect("one of each kind").name.as_str();
+    for name in [first(FileKind::Segment), first(FileKind::Log), first(FileKind::Pack)] {
+        let (path, kept) = (session.join(name), dir.path().join("kept"));
+        fs::rename(&path, &kept).expect("moved");
+        for (make, says) in makers {
+            make(&path);
+            let report = checked(&session);
+            let found = damaged(&report);
+            let told = |file: &str, says: &str| found.iter().any(|text| text.starts_with(file) && text.contains(says));
+            assert!(told(name, says), "{name}: {found:?}");
+            assert!(told("journal/00000002.seg", "") && name != "journal/00000002.seg", "{name}: {found:?}");
+            assert!(report.frames > 0, "{name}: the other segments are read");
+            let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+            removed.expect("removed");
+        }
+        fs::rename(&kept, &path).expect("moved back");
+    }
+    fs::write(&second, &whole).expect("written");
+    assert!(checked(&session).ok, "everything was put back");
 }
 
 #[test]

@@ -294,9 +294,14 @@ fn records_that_differ_behind_equal_headers_differ() {
         (&honest.dir, &pledge, "Block row 0, pledge_count: expected 0, found 1"),
         (&pledge, &other, "Pledge row 0, number: expected 1, found 2"),
     ] {
-        let (code, message) = place.failure(&["bisect", text(one), text(path)]);
+        let args = ["bisect", text(one), text(path)];
+        let (code, message) = place.failure(&args);
         let says = format!("height {height}: {says}");
         assert!(code == 5 && message.contains(&says), "{}: {code} {message}", path.display());
+        // It is no row of the state, and so it is not told as one.
+        let shown = String::from_utf8(place.run(&args).stdout).expect("text");
+        let in_record = format!("\n  in the record  {says}");
+        assert!(shown.contains(&in_record) && !shown.contains("in the state"), "{}: {shown}", path.display());
     }
 }
 
@@ -314,6 +319,16 @@ fn heads_of_given_up_heights_are_checked_and_it_is_said_from_where_all_was() {
         let (code, message) = place.failure(&["replay", text(&honest.dir), "--to", to]);
         let says = format!("executed from height {} on; --to {to} lies before", base + 1);
         assert!(code == 4 && message.contains(&says), "{code} {message}");
+    }
+    let early = place.path("early");
+    for command in [
+        ["export", text(&honest.dir), "--csv", text(&early), "--height", "50"].as_slice(),
+        &["export", text(&honest.dir), "--image", text(&early), "--height", "50"],
+        &["audit-dice", text(&honest.dir), "--to", "50"],
+    ] {
+        let (code, message) = place.failure(command);
+        let says = format!("executed from height {} on; {} 50 lies before", base + 1, command[command.len() - 2]);
+        assert!(code == 4 && message.contains(&says) && !early.exists(), "{command:?}: {code} {message}");
     }
     let (rows, more) = (place.path("rows"), place.path("more"));
     let shown = place.printed(&["export", text(&honest.dir), "--csv", text(&rows)]);
@@ -445,6 +460,21 @@ fn assert_shows_nothing(place: &Place, path: &Path) {
             "{command:?} of {}: {code}",
             path.display()
         );
+    }
+}
+
+/// No header names it yet: every session that ends there has such a snapshot, and a warning of it would look like damage.
+#[test]
+fn a_snapshot_at_the_end_of_a_session_is_passed_over_without_a_word() {
+    let (place, honest) = Place::new(200, Writing::default());
+    let newest = *snapshots_of(&honest).keys().next_back().expect("a snapshot");
+    for behind in [0, 1] {
+        let end = Height(newest.0 + behind);
+        let name = format!("ends {behind} above");
+        let path = altered(&place, &honest, &name, |frames| frames.retain(|frame| frame.height <= end));
+        let output = place.run(&["history", text(&path), "--table", "0"]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && message.is_empty(), "{name}: {message}");
     }
 }
 

@@ -22,6 +22,15 @@ impl Verdict {
     /// What a refusal's code is moved by, so that verdicts fit a byte.
     const REFUSED: u8 = 0x10;
 
+    /// How rows and messages name it: `applied`, `odds_returned`, or the refusal's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::OddsReturned => "odds_returned",
+            Self::Refused(refusal) => refusal.name(),
+        }
+    }
+
     /// The byte that settled frames hold: 0 applied, 1 odds returned, else the refusal's code and 16.
     pub fn to_byte(self) -> u8 {
         match self {

@@ -210,6 +210,12 @@ pub fn bounded_len(file: &dyn Handle, most: u64) -> io::Result<usize> {
     usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge.into())
 }
 
+/// Whether an error says that a file is none that a session has: no regular one, or longer than any of its kind. Nothing of it is
+/// read, and nothing is wrong with the system.
+pub fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge)
+}
+
 /// Whether an error says that there is no room: what was tried may be tried again when there is.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -12,7 +12,7 @@ use super::index::Index;
 use super::retired::{journal_files, path_now};
 use super::scan::{Scan, ScanItem};
 use super::segment;
-use crate::backend::Backend;
+use crate::backend::{Backend, is_no_file};
 use crate::session::OpenError;
 use crate::{BLOCK, Damage, DamageKind, Problem};
 
@@ -69,6 +69,11 @@ pub fn check_journal(
             // Nothing of it can be read; what comes after it can.
             Err(OpenError::Damaged(damaged)) => {
                 check.damaged(damaged);
+                (before, next) = (None, u64::from(*number) + 1);
+                continue;
+            }
+            Err(OpenError::Io { source, .. }) if is_no_file(&source) => {
+                check.damaged(damage(0, source.to_string().into()));
                 (before, next) = (None, u64::from(*number) + 1);
                 continue;
             }

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicBool;
 
-use engine::io::{Leaving, Receipt, Resolution, RollReport};
+use engine::io::{Leaving, OpeningEnd, Receipt, Resolution, RollReport};
 use engine::message::intent::Intent;
 
 use super::*;
@@ -8,6 +8,7 @@ use crate::history::{BalanceRow, NO_TABLE, TierReport, chips_of, event_name};
 use crate::walker::walk_to;
 use engine::TableId;
 use engine::image::GroupBlock;
+use engine::rules::DiceSource;
 use load::dev::{DevConfig, open};
 use load::players::Habits;
 use node::clock::Pace;
@@ -395,6 +396,58 @@ fn every_roll_is_found_by_its_number() {
         assert!(missing.contains("has rolled"), "{missing}");
         let missing = history.height_of_roll(TableId(3), 1).expect_err("no such table").to_string();
         assert!(missing.contains("numbered 0 to 2"), "{missing}");
+    });
+}
+
+/// What a pledged table's player did not open has a number and no dice.
+#[test]
+fn every_roll_that_was_forfeited_is_found_by_its_number() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let dice = DiceSource::Both;
+    let dev = DevConfig { tables: 6, players: 6, threads: 1, pace: Pace::Max, dice, ..DevConfig::default() };
+    on_thread(|| {
+        let mut opened = open(&path, &dev).expect("a session");
+        opened.node.run(Some(2_500), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
+        opened.node.close();
+    });
+    on_thread(|| {
+        let own = Reading { origin: Origin::Own, ..Reading::from(1) };
+        let mut walker = Walker::open(&path, own).expect("a session");
+        walker.machine().watch(true);
+        // By table, the heights of its rolls in the order of their numbers, and whether they had dice.
+        let mut tables = vec![Vec::new(); 6];
+        while let Some(step) = walker.step().expect("a whole session") {
+            for opening in walker.machine().report().openings.iter().filter(|opening| opening.roll > 0) {
+                let rolls: &mut Vec<(Height, bool)> = &mut tables[opening.table.index()];
+                rolls.push((step.settled.height, matches!(opening.end, OpeningEnd::Opened(_))));
+                assert_eq!(opening.roll as usize, rolls.len(), "every number is used up once");
+            }
+        }
+        let history = History::open(&path, own, config(&path, 4 << 20)).expect("a history");
+        let mut forfeits = 0;
+        for (table, rolls) in (0..).map(TableId).zip(&tables) {
+            // Those without dice, and each that follows one.
+            let is_asked =
+                |place: &usize| rolls[place.saturating_sub(1)..=*place].iter().any(|(_, has_dice)| !has_dice);
+            for place in (0..rolls.len()).filter(is_asked) {
+                let (height, has_dice) = rolls[place];
+                let number = place as u32 + 1;
+                assert_eq!(history.height_of_roll(table, number).expect("a roll"), height, "{table}:{number}");
+                let entries = history.roll(table, number).expect("a roll").entries;
+                let before = place.checked_sub(1).map_or(Height::GENESIS, |before| rolls[before].0);
+                assert!(
+                    entries.iter().all(|entry| entry.height > before && entry.height <= height),
+                    "{table}:{number}"
+                );
+                let events: Vec<&str> = entries.iter().map(|entry| event_name(&entry.event)).collect();
+                let (with, without) = if has_dice { ("roll", "forfeit") } else { ("forfeit", "roll") };
+                assert!(events.contains(&"call_roll") && events.contains(&with), "{table}:{number}: {events:?}");
+                assert!(has_dice || !events.contains(&without), "{table}:{number}: {events:?}");
+                forfeits += u32::from(!has_dice);
+            }
+        }
+        assert!(forfeits > 0, "some players do not open their rolls");
     });
 }
 
