@@ -412,7 +412,7 @@ fn every_roll_that_was_forfeited_is_found_by_its_number() {
         opened.node.close();
     });
     on_thread(|| {
-        let own = Reading { origin: Origin::Own, ..Reading::from(1) };
+        let own = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
         let mut walker = Walker::open(&path, own).expect("a session");
         walker.machine().watch(true);
         // By table, the heights of its rolls in the order of their numbers, and whether they had dice.
