@@ -11,7 +11,7 @@ use engine::io::NodeStatus;
 use serde_json::{Value, json};
 use storage::read_genesis;
 
-use self::together::{Asker, Found, Named, Together, others, own, problem};
+use self::together::{Asker, Found, Named, Together, others, own, problem_alone};
 
 use super::args::OutputArgs;
 use super::config::load;
@@ -85,7 +85,7 @@ pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
 
 fn one(args: &HealthArgs, found: &Found) -> anyhow::Result<()> {
     let said = found.said.as_ref().map_err(|lost| Failure::Unreachable(format!("{}: {lost}", found.address)))?;
-    let is = problem(&said.status, said.status.standing.settled);
+    let is = problem_alone(&said.status, said.status.standing.settled);
     if args.output.is_for_people() {
         say!("{}", line(found, is.as_deref()));
     } else {
@@ -160,11 +160,11 @@ fn object(found: &Found, problem: Option<&str>) -> Value {
 fn cluster(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
     if args.output.is_for_people() {
         for found in &together.found {
-            say!("{}", line(found, together.problem(found).as_deref()));
+            say!("{}", line(found, together.problem_alone(found).as_deref()));
         }
         say!("{}", together.verdict());
     } else {
-        let nodes = together.found.iter().map(|found| object(found, together.problem(found).as_deref()));
+        let nodes = together.found.iter().map(|found| object(found, together.problem_alone(found).as_deref()));
         say!(
             "{}",
             json!({
@@ -215,7 +215,7 @@ fn after_restart(args: &HealthArgs, all: impl Fn() -> Together) -> anyhow::Resul
     loop {
         let together = all();
         let own = &together.found[0];
-        let Some(missing) = together.problem(own) else {
+        let Some(missing) = together.problem_alone(own) else {
             if args.output.is_for_people() {
                 say!("{}", line(own, None));
             } else {

@@ -104,6 +104,8 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     let stood = cluster.until_still();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(cluster.highest(), stood, "one that follows is no validator");
+    let left = cluster.members[2].config.clone();
+    assert!(!health(&left, &[]) && !health(&left, &["--after-restart", "--timeout", "0"]), "it hears no quorum");
     (0..2).for_each(|slot| cluster.start(slot));
     cluster.progress(&[0, 1, 2, 3], 3);
     cluster.until_answered(&crowd);
