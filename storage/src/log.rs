@@ -173,13 +173,18 @@ fn search(bytes: &[u8], at: u64) -> Search {
 }
 
 impl LogWriter {
-    /// Opens the log of a session: what it holds, and the place to go on. A torn last group is cut.
+    /// Opens the log of a session: what it holds, and the place to go on. A torn last group is cut. A folder that is absent is made
+    /// again: it is a log that is missing, with all that follows from that, and whoever signs again needs a place to write it.
     ///
     /// # Errors
     /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
     pub fn open(session: &Session, file_bytes: u64) -> Result<(LogFound, Self), OpenError> {
         let folder = session.dir().join("consensus");
         let backend = session.backend().clone();
+        if backend.list(&folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let made = backend.create_dir(&folder).and_then(|()| backend.sync_dir(session.dir()));
+            made.map_err(OpenError::io(&folder))?;
+        }
         let files = numbered(&*backend, &folder, "log")?;
         let mut writer = Self {
             backend: backend.clone(),
