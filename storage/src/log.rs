@@ -14,6 +14,7 @@ use engine::limits::LOG_FILE_BYTES_MAX;
 use crate::backend::{Backend, is_full};
 use crate::file::GroupFile;
 use crate::log_group::{HEADER, LogGroupRow, MAGIC, decode, encode};
+use crate::refused::named;
 use crate::session::{OpenError, Session, name, numbered};
 
 pub use crate::log_group::LogGroup;
@@ -274,12 +275,12 @@ impl LogWriter {
             // The last attempt found no room; what it left is made again.
             self.backend.remove(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
+                _ => Err(named(&path, "removed")(error)),
             })?;
         }
         self.begun = true;
         let file = GroupFile::create(&*self.backend, &path, self.file_bytes)?;
-        self.backend.sync_dir(&self.folder)?;
+        self.backend.sync_dir(&self.folder).map_err(named(&self.folder, "synced"))?;
         self.begun = false;
         self.file = Some(file);
         self.number += 1;
@@ -308,7 +309,7 @@ impl LogWriter {
             match self.backend.remove(&path) {
                 // Some file systems need room even for that: it goes another time, for the group is on disk.
                 Err(error) if is_full(&error) => break,
-                removed => removed?,
+                removed => removed.map_err(named(&path, "removed"))?,
             }
             self.old.remove(0);
         }

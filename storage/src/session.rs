@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::Damage;
 use crate::backend::{Backend, FileBackend, open_regular};
 use crate::log_group::first_block;
+use crate::refused::with_owner;
 use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
@@ -68,7 +69,7 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        |source| Self::Io { path, source }
+        |source| Self::Io { source: with_owner(&path, source), path }
     }
 }
 
