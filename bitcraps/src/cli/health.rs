@@ -151,7 +151,8 @@ fn object(found: &Found, problem: Option<&str>) -> Value {
         "proposer": order.proposer,
         "slot": order.slot,
         "validators": order.validators,
-        "validators_heard": order.heard,
+        // Whoever comes or goes while its disk is full is not taken up.
+        "validators_heard": (!standing.disk_full).then_some(order.heard),
         "missing_shares": order.missing_shares.slots().collect::<Vec<_>>(),
         "receipts": order.receipts,
     })

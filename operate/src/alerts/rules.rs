@@ -129,7 +129,7 @@ pub const RULES: &[Rule] = &[
         warning: at(10.0, 0),
         critical: at(30.0, 0),
         title: "nothing goes on",
-        meaning: "Intents or bets wait and no block is decided, or a decided block has no beacon. Bets stay as they are; nothing is lost.",
+        meaning: "Intents or bets wait and no block is decided here, a decided block has no beacon, or the disk has no room. Bets stay as they are; nothing is lost.",
         steps: &[
             "`/readyz` says what stands still: which thread, the disk, or which height.",
             "Among several validators: enough of them must be reachable. Look at the others' `/readyz`, and at the clocks.",
