@@ -191,7 +191,7 @@ impl ProgressWatch {
         };
         let mut reasons = Vec::new();
         if tick.disk_full > 0 {
-            reasons.push("the disk is full: the chain stands still until there is room".into());
+            reasons.push(disk_full(tick).into());
         }
         if tick.lost_its_votes > 0 {
             reasons.push("this validator votes on nothing until it can know what it signed".into());
@@ -225,6 +225,18 @@ impl ProgressWatch {
             reasons.push(format!("{waits}, and no height has been decided for {:.0} s", undecided.as_secs_f64()));
         }
         reasons
+    }
+}
+
+/// What stands still while the disk is full: whether others go on without this node, who is called at night must know.
+fn disk_full(tick: &TickReadings) -> &'static str {
+    match (tick.validators, tick.heard) {
+        (1, 1) => "the disk is full: this node is the only validator, and the chain stands still until there is room",
+        // It has no slot: nobody waits for it.
+        (_, 0) => "the disk is full: this node stands still until there is room",
+        _ => {
+            "the disk is full: this node stands still until there is room, and the other validators go on while they are a quorum"
+        }
     }
 }
 
@@ -393,7 +405,15 @@ mod tests {
         watch.note(&full, late);
         assert_eq!(watch.stalled(), PROGRESS_WITHIN + SECOND, "what was to be written waits");
         let reasons = watch.reasons(late);
-        assert!(reasons.len() == 1 && reasons[0].starts_with("the disk is full"), "{reasons:?}");
+        assert!(reasons.len() == 1 && reasons[0].ends_with("go on while they are a quorum"), "{reasons:?}");
+        assert!(
+            disk_full(&TickReadings { validators: 1, ..full }).contains("and the chain stands still"),
+            "it is alone"
+        );
+        for validators in [1, 4] {
+            let follows = TickReadings { validators, heard: 0, ..full };
+            assert_eq!(disk_full(&follows), "the disk is full: this node stands still until there is room");
+        }
         watch.note(&TickReadings { disk_full: 0, ..full }, late);
         assert_eq!(watch.reasons(late), ["it hears 1 of 4 validators, a quorum is 3"]);
         assert_eq!(watch.stalled(), Duration::ZERO);
