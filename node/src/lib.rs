@@ -30,3 +30,5 @@ pub mod snapshots;
 pub mod totals;
 pub mod readings;
 pub mod stopped;
+
+pub use storage::check_writable;

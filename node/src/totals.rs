@@ -35,7 +35,7 @@ pub struct Totals {
     pub ticks_stalled: u64,
     /// What has become of snapshots; known when the node has ended.
     pub snapshots: SnapshotCounts,
-    /// What the disk says if it has no room now: the chain stands still until it has.
+    /// What the disk says if it has no room now: this node stands still until it has.
     pub disk_full: Option<String>,
 }
 

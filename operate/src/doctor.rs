@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use net::transport::{IDLE_PACKETS_BYTES, PLAYING_BYTES, PLAYING_PACKETS_BYTES, bind, segments};
+use node::check_writable;
 use node::config::Config;
 use rustix::fs::statfs;
 use serde::Serialize;
@@ -177,6 +178,7 @@ pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     findings.extend(file_system(&folder));
     findings.push(room(config, &folder, journal));
     findings.push(syncs(&folder));
+    findings.extend(session(&config.node.data));
     findings.extend(sockets(config));
     findings.extend(address("address", config.net.listen, runs, |at| bind(at, 1 << 16).map(drop)));
     let dashboard = config.monitoring.listen.address();
@@ -350,6 +352,14 @@ fn syncs(folder: &Path) -> Finding {
     }
 }
 
+/// Whether this user may write all of a session, where there is one: a node finds out when it writes there, and stops.
+fn session(data: &Path) -> Option<Finding> {
+    data.is_dir().then(|| match check_writable(data) {
+        Ok(()) => ok("session", "this user may write all of it"),
+        Err(error) => wrong("session", error.to_string(), "the user as whom the node runs must own all of it"),
+    })
+}
+
 fn sync_times(folder: &Path) -> io::Result<Vec<Duration>> {
     let path = folder.join(format!(".doctor-{}", std::process::id()));
     let mut file = fs::File::options().write(true).create_new(true).open(&path)?;
@@ -456,6 +466,14 @@ mod tests {
         assert_eq!(memory(&Config::default(), Some(MEMORY_LEAST - 1)).grade, Grade::Wrong);
         let missing = syncs(Path::new("/nowhere"));
         assert!(missing.grade == Grade::Wrong && missing.found.starts_with("/nowhere: "), "{missing:?}");
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(session(&dir.path().join("not yet")), None);
+        assert_eq!(session(dir.path()).map(|found| found.grade), Some(Grade::Ok));
+        // Where a folder should be lies a file, which nobody can write into.
+        fs::write(dir.path().join("journal"), b"").expect("a file");
+        let found = session(dir.path()).expect("a session");
+        let journal = dir.path().join("journal").display().to_string();
+        assert!(found.grade == Grade::Wrong && found.found.starts_with(&journal), "{found:?}");
         let in_memory = file_system(Path::new("/dev/shm"));
         assert!(in_memory.is_none_or(|found| found.grade == Grade::Wrong && found.found.contains("tmpfs")));
     }

@@ -168,7 +168,8 @@ impl ProgressWatch {
     pub fn note(&mut self, tick: &TickReadings, now: Instant) {
         // A node where nothing waits has nothing to decide, and is not late with it. Bets that lie wait without any intent: for
         // them a height is begun.
-        let nothing_waits = tick.unanswered == 0 && tick.height_under_way == 0;
+        // A disk is found full when something is to be written: that waits, whatever is turned away behind it.
+        let nothing_waits = tick.unanswered == 0 && tick.height_under_way == 0 && tick.disk_full == 0;
         if self.last.is_none_or(|last| last.decided != tick.decided) || nothing_waits {
             self.decided = now;
         }
@@ -190,10 +191,14 @@ impl ProgressWatch {
         };
         let mut reasons = Vec::new();
         if tick.disk_full > 0 {
-            reasons.push("the disk is full: the chain stands still until there is room".into());
+            reasons.push(disk_full(tick).into());
         }
         if tick.lost_its_votes > 0 {
             reasons.push("this validator votes on nothing until it can know what it signed".into());
+        }
+        // Whoever comes or goes while the disk is full is not taken up, and no height is decided here for no other reason.
+        if tick.disk_full > 0 {
+            return reasons;
         }
         if tick.lacks_quorum() {
             let (heard, validators, quorum) = (tick.heard, tick.validators, tick.quorum());
@@ -220,6 +225,18 @@ impl ProgressWatch {
             reasons.push(format!("{waits}, and no height has been decided for {:.0} s", undecided.as_secs_f64()));
         }
         reasons
+    }
+}
+
+/// What stands still while the disk is full: whether others go on without this node, who is called at night must know.
+fn disk_full(tick: &TickReadings) -> &'static str {
+    match (tick.validators, tick.heard) {
+        (1, 1) => "the disk is full: this node is the only validator, and the chain stands still until there is room",
+        // It has no slot: nobody waits for it.
+        (_, 0) => "the disk is full: this node stands still until there is room",
+        _ => {
+            "the disk is full: this node stands still until there is room, and the other validators go on while they are a quorum"
+        }
     }
 }
 
@@ -376,6 +393,30 @@ mod tests {
 
         watch.note(&tick, later);
         assert!(watch.reasons(later + 100 * SECOND).is_empty(), "nothing is known of the time since");
+    }
+
+    #[test]
+    fn a_full_disk_is_no_progress_and_says_nothing_of_who_is_heard() {
+        let began = Instant::now();
+        let mut watch = ProgressWatch::new(began);
+        let full = TickReadings { ticks: 1, disk_full: 1, validators: 4, heard: 1, ..TickReadings::zeroed() };
+        let late = began + PROGRESS_WITHIN + SECOND;
+        watch.note(&full, began);
+        watch.note(&full, late);
+        assert_eq!(watch.stalled(), PROGRESS_WITHIN + SECOND, "what was to be written waits");
+        let reasons = watch.reasons(late);
+        assert!(reasons.len() == 1 && reasons[0].ends_with("go on while they are a quorum"), "{reasons:?}");
+        assert!(
+            disk_full(&TickReadings { validators: 1, ..full }).contains("and the chain stands still"),
+            "it is alone"
+        );
+        for validators in [1, 4] {
+            let follows = TickReadings { validators, heard: 0, ..full };
+            assert_eq!(disk_full(&follows), "the disk is full: this node stands still until there is room");
+        }
+        watch.note(&TickReadings { disk_full: 0, ..full }, late);
+        assert_eq!(watch.reasons(late), ["it hears 1 of 4 validators, a quorum is 3"]);
+        assert_eq!(watch.stalled(), Duration::ZERO);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use engine::limits::ARRIVAL_BYTES_MAX;
 
 use crate::backend::Backend;
 use crate::journal::JournalReader;
+use crate::refused::named;
 use crate::session::{OpenError, Session, numbered};
 
 /// What the mark holds, for whoever looks at it.
@@ -45,9 +46,9 @@ impl Arrival {
     /// What the system says.
     pub fn begin(&self) -> io::Result<()> {
         if self.backend.read(&self.mark(), ARRIVAL_BYTES_MAX).is_err() {
-            self.backend.write_new(&self.mark(), MARK)?;
+            self.backend.write_new(&self.mark(), MARK).map_err(named(&self.mark(), "made"))?;
         }
-        self.backend.sync_dir(&self.dir)
+        self.backend.sync_dir(&self.dir).map_err(named(&self.dir, "synced"))
     }
 
     /// Before anything of a session is looked at: a snapshot that was coming when the process ended goes, unless the journal

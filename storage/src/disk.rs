@@ -135,7 +135,8 @@ fn keeps_free(session: &Session, min_free: u64) -> io::Result<()> {
     }
     match session.backend().free_bytes(session.dir()) {
         Ok(free) if free < min_free => {
-            let problem = format!("{} MiB free, and {} MiB are to stay free", free >> 20, min_free >> 20);
+            let (dir, free, least) = (session.dir().display(), free >> 20, min_free >> 20);
+            let problem = format!("{dir} has {free} MiB free, and {least} MiB are to stay free");
             Err(io::Error::new(io::ErrorKind::StorageFull, problem))
         }
         _ => Ok(()),

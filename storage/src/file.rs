@@ -1,9 +1,10 @@
 //! A file that grows by groups: append at an offset, zeros ahead, sync.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::backend::{Access, Backend, Handle};
+use crate::refused::named;
 use crate::{BLOCK, align_up};
 
 /// Bytes that are written with zeros ahead of the data, so that a sync changes no metadata of the file; fewer in a file
@@ -13,6 +14,8 @@ const AHEAD: u64 = 1 << 20;
 /// A file that grows by groups of whole blocks, with zeros written ahead.
 pub struct GroupFile {
     file: Box<dyn Handle>,
+    /// What it is called: errors say it, for whoever must mend the disk under a running node.
+    path: PathBuf,
     /// Where the next group starts; a multiple of the block.
     end: u64,
     /// Up to where zeros were written.
@@ -28,10 +31,12 @@ const fn ahead(file_bytes: u64) -> u64 {
 impl GroupFile {
     /// A new file that will have about `file_bytes`; an existing one is an error.
     pub fn create(backend: &dyn Backend, path: &Path, file_bytes: u64) -> io::Result<Self> {
-        Ok(Self { file: backend.create(path)?, end: 0, zeroed: 0, ahead: ahead(file_bytes) })
+        let file = backend.create(path).map_err(named(path, "made"))?;
+        Ok(Self { file, path: path.to_owned(), end: 0, zeroed: 0, ahead: ahead(file_bytes) })
     }
 
-    /// An existing file whose data ends at `data_end`: whatever follows is cut, and the rest of that block zeroed.
+    /// An existing file whose data ends at `data_end`: whatever follows is cut, and the rest of that block zeroed. Errors do not name
+    /// it; the caller does.
     pub fn reopen(backend: &dyn Backend, path: &Path, data_end: u64, file_bytes: u64) -> io::Result<Self> {
         let file = backend.open(path, Access::Write)?;
         let end = align_up(data_end);
@@ -40,7 +45,7 @@ impl GroupFile {
         file.set_len(data_end)?;
         file.set_len(end)?;
         file.sync_all()?;
-        Ok(Self { file, end, zeroed: end, ahead: ahead(file_bytes) })
+        Ok(Self { file, path: path.to_owned(), end, zeroed: end, ahead: ahead(file_bytes) })
     }
 
     /// Where the next group starts.
@@ -60,12 +65,12 @@ impl GroupFile {
             let zeros = vec![0; 1 << 16];
             while at < zeroed {
                 let count = zeros.len().min((zeroed - at) as usize);
-                self.file.write_all_at(&zeros[..count], at)?;
+                self.file.write_all_at(&zeros[..count], at).map_err(named(&self.path, "written"))?;
                 at += count as u64;
             }
             self.zeroed = zeroed;
         }
-        self.file.write_all_at(group, self.end)?;
+        self.file.write_all_at(group, self.end).map_err(named(&self.path, "written"))?;
         self.end = end;
         assert!(self.end.is_multiple_of(BLOCK), "a block that was synced is never written again");
         assert!(self.end <= self.zeroed, "zeros lie ahead of the data");
@@ -83,16 +88,16 @@ impl GroupFile {
 
     /// Waits until everything appended is on disk.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+        self.file.sync().map_err(named(&self.path, "synced"))
     }
 
     /// Cuts the zeros ahead: the file is complete.
     pub fn seal(&mut self) -> io::Result<()> {
         assert!(self.end.is_multiple_of(BLOCK), "only zeros are cut, no part of a group");
-        self.file.set_len(self.end)?;
+        self.file.set_len(self.end).map_err(named(&self.path, "cut"))?;
         // What is appended later is written behind the end of the file: no zeros are ahead of it any more.
         self.zeroed = self.end;
-        self.file.sync_all()
+        self.file.sync_all().map_err(named(&self.path, "synced"))
     }
 }
 

@@ -14,6 +14,7 @@ use engine::limits::{LOG_FILE_BYTES_MAX, SEARCH_LENGTHS};
 use crate::backend::{Backend, is_full, is_no_file};
 use crate::file::GroupFile;
 use crate::log_group::{HEADER, LogGroupRow, MAGIC, decode, encode};
+use crate::refused::named;
 use crate::session::{OpenError, Session, name, numbered};
 
 pub use crate::log_group::LogGroup;
@@ -178,13 +179,18 @@ fn search(bytes: &[u8], at: u64) -> Search {
 }
 
 impl LogWriter {
-    /// Opens the log of a session: what it holds, and the place to go on. A torn last group is cut.
+    /// Opens the log of a session: what it holds, and the place to go on. A torn last group is cut. A folder that is absent is made
+    /// again: it is a log that is missing, with all that follows from that, and whoever signs again needs a place to write it.
     ///
     /// # Errors
     /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
     pub fn open(session: &Session, file_bytes: u64) -> Result<(LogFound, Self), OpenError> {
         let folder = session.dir().join("consensus");
         let backend = session.backend().clone();
+        if backend.list(&folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let made = backend.create_dir(&folder).and_then(|()| backend.sync_dir(session.dir()));
+            made.map_err(OpenError::io(&folder))?;
+        }
         let files = numbered(&*backend, &folder, "log")?;
         let mut writer = Self {
             backend: backend.clone(),
@@ -274,12 +280,12 @@ impl LogWriter {
             // The last attempt found no room; what it left is made again.
             self.backend.remove(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
+                _ => Err(named(&path, "removed")(error)),
             })?;
         }
         self.begun = true;
         let file = GroupFile::create(&*self.backend, &path, self.file_bytes)?;
-        self.backend.sync_dir(&self.folder)?;
+        self.backend.sync_dir(&self.folder).map_err(named(&self.folder, "synced"))?;
         self.begun = false;
         self.file = Some(file);
         self.number += 1;
@@ -308,7 +314,7 @@ impl LogWriter {
             match self.backend.remove(&path) {
                 // Some file systems need room even for that: it goes another time, for the group is on disk.
                 Err(error) if is_full(&error) => break,
-                removed => removed?,
+                removed => removed.map_err(named(&path, "removed"))?,
             }
             self.old.remove(0);
         }

@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::Damage;
 use crate::backend::{Backend, FileBackend, open_regular};
 use crate::log_group::first_block;
+use crate::refused::with_owner;
 use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
@@ -66,7 +67,7 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        |source| Self::Io { path, source }
+        |source| Self::Io { source: with_owner(&path, source), path }
     }
 }
 
@@ -147,7 +148,13 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
     let path = dir.join("genesis.json");
     match backend.read(&path, GENESIS_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(missing(&format!("it has no genesis.json{}", session_below(backend, dir))))
+            let more = match backend.list(&dir.join("journal")) {
+                Ok(_) => {
+                    "; it is one file for all nodes of a chain: copy it from another of them, or from a backup".into()
+                }
+                Err(_) => session_below(backend, dir),
+            };
+            Err(missing(&format!("it has no genesis.json{more}")))
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(missing("it is a file")),
         Err(error) => Err(OpenError::io(&path)(error)),
@@ -155,7 +162,11 @@ pub fn genesis_bytes_on(backend: &dyn Backend, dir: &Path) -> Result<Vec<u8>, Op
             // One that somebody else's mode hides is there all the same.
             let journal = dir.join("journal");
             match backend.list(&journal) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("it has no journal")),
+                // A journal that was begun anew by itself would hide that one is lost, or lies on a disk that is not mounted.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(
+                    "it has no folder `journal`: restore it from a backup, or, where other nodes have the chain, begin anew as \
+                     `A lost log` in docs/operating.md says",
+                )),
                 Err(error) => Err(OpenError::io(&journal)(error)),
                 Ok(_) => Ok(bytes),
             }

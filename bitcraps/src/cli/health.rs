@@ -11,7 +11,7 @@ use engine::io::NodeStatus;
 use serde_json::{Value, json};
 use storage::read_genesis;
 
-use self::together::{Asker, Found, Named, Together, others, own, problem};
+use self::together::{Asker, Found, Named, Together, others, own, problem_alone};
 
 use super::args::OutputArgs;
 use super::config::load;
@@ -85,7 +85,7 @@ pub fn run(args: &HealthArgs) -> anyhow::Result<()> {
 
 fn one(args: &HealthArgs, found: &Found) -> anyhow::Result<()> {
     let said = found.said.as_ref().map_err(|lost| Failure::Unreachable(format!("{}: {lost}", found.address)))?;
-    let is = problem(&said.status, said.status.standing.settled);
+    let is = problem_alone(&said.status, said.status.standing.settled);
     if args.output.is_for_people() {
         say_node(found, is.as_deref())?;
     } else {
@@ -156,7 +156,8 @@ fn object(found: &Found, problem: Option<&str>) -> Value {
         "proposer": order.proposer,
         "slot": order.slot,
         "validators": order.validators,
-        "validators_heard": order.heard,
+        // Whoever comes or goes while its disk is full is not taken up.
+        "validators_heard": (!standing.disk_full).then_some(order.heard),
         "missing_shares": order.missing_shares.slots().collect::<Vec<_>>(),
         "receipts": order.receipts,
     })
@@ -165,11 +166,11 @@ fn object(found: &Found, problem: Option<&str>) -> Value {
 fn cluster(args: &HealthArgs, together: &Together) -> anyhow::Result<()> {
     if args.output.is_for_people() {
         for found in &together.found {
-            say_node(found, together.problem(found).as_deref())?;
+            say_node(found, together.problem_alone(found).as_deref())?;
         }
         say!("{}", together.verdict());
     } else {
-        let nodes = together.found.iter().map(|found| object(found, together.problem(found).as_deref()));
+        let nodes = together.found.iter().map(|found| object(found, together.problem_alone(found).as_deref()));
         say!(
             "{}",
             json!({
@@ -220,7 +221,7 @@ fn after_restart(args: &HealthArgs, all: impl Fn() -> Together) -> anyhow::Resul
     loop {
         let together = all();
         let own = &together.found[0];
-        let Some(missing) = together.problem(own) else {
+        let Some(missing) = together.problem_alone(own) else {
             if args.output.is_for_people() {
                 say_node(own, None)?;
             } else {

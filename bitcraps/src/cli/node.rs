@@ -232,6 +232,7 @@ impl Operated<'_> {
         };
         let opened = startup.run(Phase::Core, || {
             let session = Session::open(&config.node.data)?;
+            storage::check_writable(&config.node.data)?;
             open::open(session, setup.clone(), options, Opening::new().on_step())
         })?;
         let decided = opened.machine.chain().decided;

@@ -118,12 +118,13 @@ fn copy_kinds(dir: &Path, to: &Path, kinds: &[FileKind], on_file: &mut impl FnMu
 /// Copies a file; its source is synced first, so that nothing is copied that it could still lose.
 fn copy(dir: &Path, to: &Path, name: &str) -> anyhow::Result<()> {
     let (from, to): (PathBuf, PathBuf) = (dir.join(name), to.join(name));
-    let mut source = File::open(&from)?;
-    let length = source.metadata()?.len();
+    let read = || from.display().to_string();
+    let mut source = File::open(&from).with_context(read)?;
+    let length = source.metadata().with_context(read)?.len();
     let mut target = File::create_new(&to).with_context(|| to.display().to_string())?;
     // What is appended from now on is left out.
     io::copy(&mut io::Read::take(&mut source, length), &mut target).with_context(|| to.display().to_string())?;
-    source.sync_data().with_context(|| from.display().to_string())?;
+    source.sync_data().with_context(read)?;
     Ok(())
 }
 

@@ -315,6 +315,11 @@ fn a_copy_of_a_live_session_replays_to_the_same_root_and_does_not_sign() {
     }
     let error = backup(&session, &copies[0].1, |_| ()).expect_err("it is there").to_string();
     assert!(error.contains("nothing is overwritten"), "{error}");
+    // What cannot be read is named: this one leads to itself.
+    let segment = session.join("journal/90000000.seg");
+    std::os::unix::fs::symlink(&segment, &segment).expect("a link");
+    let error = backup(&session, &dir.path().join("another"), |_| ()).expect_err("it cannot be read");
+    assert!(format!("{error:#}").contains(&*segment.display().to_string()), "{error:#}");
 }
 
 /// Its own check would call it unknown, and the next copy would have it in it.

@@ -410,6 +410,13 @@ fn a_configuration_is_good_only_where_the_node_starts() {
         );
     }
     assert_eq!(run(&["config", "check", text(&config), "--follow"]).0, 0);
+    // Its folder may be gone with it: whoever looks makes nothing, and whoever writes makes it again.
+    let folder = place.join("session/consensus");
+    fs::remove_dir_all(&folder).expect("removed");
+    assert_eq!(run(&["config", "check", text(&config), "--follow"]).0, 0);
+    assert!(!folder.exists(), "the user who looks may not be the one who writes");
+    assert_eq!(run(&["node", "--config", text(&config)]).0, 4);
+    assert!(folder.is_dir());
 }
 
 #[test]

@@ -104,6 +104,10 @@ fn one_that_follows_verifies_everything_serves_players_and_votes_on_nothing() {
     let stood = cluster.until_still();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(cluster.highest(), stood, "one that follows is no validator");
+    let left = cluster.members[2].config.clone();
+    // One that was killed says no farewell: its connections end by their time.
+    cluster.until("it is said that too few are heard", |_| !health(&left, &[]));
+    assert!(!health(&left, &["--after-restart", "--timeout", "0"]), "nor is it back");
     (0..2).for_each(|slot| cluster.start(slot));
     cluster.progress(&[0, 1, 2, 3], 3);
     cluster.until_answered(&crowd);

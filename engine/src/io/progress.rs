@@ -132,4 +132,10 @@ impl NodeStatus {
             _ => None,
         }
     }
+
+    /// Whether it is a validator that hears too few of them for anything to be decided. It may do all that is asked of it, and count
+    /// where somebody looks at all of them together; whoever looks at it alone must not take it for well.
+    pub fn lacks_quorum(&self) -> bool {
+        self.order.slot.is_some() && self.order.heard < self.order.quorum()
+    }
 }

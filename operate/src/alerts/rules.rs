@@ -129,7 +129,7 @@ pub const RULES: &[Rule] = &[
         warning: at(10.0, 0),
         critical: at(30.0, 0),
         title: "nothing goes on",
-        meaning: "Intents or bets wait and no block is decided, or a decided block has no beacon. Bets stay as they are; nothing is lost.",
+        meaning: "Intents or bets wait and no block is decided here, a decided block has no beacon, or the disk has no room. Bets stay as they are; nothing is lost.",
         steps: &[
             "`/readyz` says what stands still: which thread, the disk, or which height.",
             "Among several validators: enough of them must be reachable. Look at the others' `/readyz`, and at the clocks.",
@@ -161,7 +161,7 @@ pub const RULES: &[Rule] = &[
         warning: None,
         critical: at(0.0, 0),
         title: "the disk has no room",
-        meaning: "The chain stands still and intents are answered with DISK_FULL. Nothing is lost; it goes on once there is room.",
+        meaning: "This node stands still, and intents that it is sent are answered with DISK_FULL. A lone validator's chain stands still with it; of several, the others go on while they are a quorum. Nothing is lost; it goes on once there is room.",
         steps: &[
             "Make room on the disk of the session; the node tries again every second.",
             "`bitcraps db stats` shows what takes the room; lower `storage.bytes_max` before the next start.",
@@ -375,7 +375,7 @@ pub const RULES: &[Rule] = &[
         warning: at(2.0 * GIB, 60),
         critical: at(0.5 * GIB, 60),
         title: "little is free on the disk beyond what is to stay free",
-        meaning: "When that is used up the chain stands still. Snapshots pause before that, and restarts take longer.",
+        meaning: "When that is used up this node stands still, and with it the chain of a lone validator, or of several that are no quorum without it. Snapshots pause before that, and restarts take longer.",
         steps: &[
             "`bitcraps db stats --config FILE` shows what takes the room and when it is used up.",
             "Lower `storage.bytes_max`, or make room.",

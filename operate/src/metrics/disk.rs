@@ -16,7 +16,7 @@ pub(super) const METRICS: &[Metric] = &[
         "bitcraps_disk_full",
         Unit::Count,
         tick!(now disk_full),
-        "1 while the disk has no room and the chain stands still.",
+        "1 while the disk has no room and this node stands still.",
     ),
     gauge("bitcraps_disk_free_bytes", Unit::Bytes, system!(disk_free_bytes), "Free where the session lies."),
     gauge(

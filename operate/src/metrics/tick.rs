@@ -18,9 +18,15 @@ fn receipt_target(tick: &TickReadings) -> Option<f64> {
 }
 
 /// How many validators a validator hears, which hears itself; nothing for a node that is none of them, or votes on nothing by its
-/// operator's will: who does not listen misses nobody.
+/// operator's will: who does not listen misses nobody. Nor for one whose disk is full: it takes up nobody who comes or goes meanwhile,
+/// and would call those away that it is connected with.
 fn validators_heard(tick: &TickReadings) -> Option<f64> {
-    (tick.heard > 0).then_some(tick.heard as f64)
+    (tick.heard > 0 && (tick.disk_full == 0 || tick.validators == 1)).then_some(tick.heard as f64)
+}
+
+/// How far it is behind. While its disk is full it takes up nothing that others tell, and would call itself level for ever.
+fn heights_behind(tick: &TickReadings) -> Option<f64> {
+    (tick.disk_full == 0).then_some(tick.behind as f64)
 }
 
 /// Its lines, in the order in which they are shown.
@@ -110,15 +116,15 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "bitcraps_heights_behind",
         Unit::Count,
-        tick!(now behind),
-        "Heights that others have settled and this node has not, as more of them say than may be liars.",
+        |reading| heights_behind(&reading.tick),
+        "Heights that others have settled and this node has not, as more of them say than may be liars; left out while its disk is full, since it does not hear them.",
     ),
     gauge("bitcraps_validators", Unit::Count, tick!(now validators), "Validators that decide."),
     gauge(
         "bitcraps_validators_heard",
         Unit::Count,
         |reading| validators_heard(&reading.tick),
-        "Those of them that are connected, this one included; left out where it is none of them.",
+        "Those of them that are connected, this one included; left out where it is none of them, and while its disk is full, since it takes up nobody who comes or goes.",
     ),
     gauge(
         "bitcraps_validators_quorum",
@@ -195,13 +201,22 @@ pub(super) const METRICS: &[Metric] = &[
 mod tests {
     use bytemuck::Zeroable;
 
-    use super::{TickReadings, receipt_target, validators_heard};
+    use super::{TickReadings, heights_behind, receipt_target, validators_heard};
 
     #[test]
     fn a_validator_says_how_many_it_hears() {
         let heard = |validators, heard| validators_heard(&TickReadings { validators, heard, ..TickReadings::zeroed() });
         assert_eq!((heard(4, 4), heard(4, 1), heard(1, 1)), (Some(4.0), Some(1.0), Some(1.0)), "itself at least");
         assert_eq!((heard(4, 0), heard(0, 0)), (None, None), "without a slot, not known yet");
+    }
+
+    #[test]
+    fn one_whose_disk_is_full_says_nothing_of_others() {
+        let full =
+            |validators| TickReadings { validators, heard: 1, behind: 3, disk_full: 1, ..TickReadings::zeroed() };
+        assert_eq!((validators_heard(&full(4)), heights_behind(&full(4))), (None, None));
+        assert_eq!(validators_heard(&full(1)), Some(1.0), "it is alone");
+        assert_eq!(heights_behind(&TickReadings { disk_full: 0, ..full(4) }), Some(3.0));
     }
 
     #[test]

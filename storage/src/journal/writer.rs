@@ -14,6 +14,7 @@ use super::segment;
 use crate::align_up;
 use crate::backend::Backend;
 use crate::file::GroupFile;
+use crate::refused::named;
 use crate::session::{OpenError, Session, name};
 
 /// Bytes of zeros ahead and of the index, at most.
@@ -140,13 +141,13 @@ impl JournalWriter {
         let begin = |file: &mut GroupFile| {
             file.append(&mut segment::header(segment::SegmentKind::Whole, number, &self.chain, &self.tip.previous))?;
             file.sync()?;
-            self.backend.sync_dir(&self.folder)
+            self.backend.sync_dir(&self.folder).map_err(named(&self.folder, "synced"))
         };
         if self.begun {
             // The last attempt found no room; what it left is made again.
             self.backend.remove(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
+                _ => Err(named(&path, "removed")(error)),
             })?;
         }
         self.begun = true;

@@ -19,6 +19,7 @@ use super::record::{GroupRow, Moment, RecordKind, SnapshotMap, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
 use crate::backend::Backend;
+use crate::refused::named;
 use crate::session::numbered;
 
 /// Newest snapshots that are kept whatever their age.
@@ -142,8 +143,7 @@ impl Keeper {
                 // Behind what the index knows nothing was finished: it is of a snapshot during which the process ended.
                 // Those that are there, since a process that ended while it removed them has left a gap.
                 for (_, path) in packs.iter().filter(|(later, _)| *later > number) {
-                    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-                    backend.remove(path).map_err(named)?;
+                    backend.remove(path).map_err(named(path, "removed"))?;
                 }
                 (number, Some(end))
             }

@@ -9,6 +9,7 @@ use engine::Hash;
 use engine::limits::PACK_FILE_BYTES_MAX;
 
 use crate::backend::{Access, Backend, Handle};
+use crate::refused::named;
 use crate::session::name;
 use crate::snapshot::record::{ALIGN, pack_header};
 use crate::{BLOCK, align_up};
@@ -60,6 +61,7 @@ pub struct PackWriter {
 }
 
 struct OpenPack {
+    path: PathBuf,
     plain: Box<dyn Handle>,
     /// Writes past the page cache; gone once the file system refused one.
     direct: Option<Box<dyn Handle>>,
@@ -76,7 +78,7 @@ impl OpenPack {
             Some(direct) => match direct.write_all_at(bytes, self.end) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => true,
                 result => {
-                    result?;
+                    result.map_err(named(&self.path, "written"))?;
                     false
                 }
             },
@@ -84,7 +86,7 @@ impl OpenPack {
         };
         if refused {
             self.direct = None;
-            self.plain.write_all_at(bytes, self.end)?;
+            self.plain.write_all_at(bytes, self.end).map_err(named(&self.path, "written"))?;
         }
         self.end += bytes.len() as u64;
         Ok(())
@@ -118,11 +120,11 @@ impl PackWriter {
 
     fn reopen(&mut self, end: u64) -> io::Result<()> {
         let path = pack_path(&self.folder, self.number);
-        let plain = self.backend.open(&path, Access::Write)?;
-        plain.set_len(end)?;
-        plain.sync_all()?;
-        let direct = self.backend.open_direct(&path)?;
-        self.file = Some(OpenPack { plain, direct, end });
+        let plain = self.backend.open(&path, Access::Write).map_err(named(&path, "opened"))?;
+        plain.set_len(end).map_err(named(&path, "cut"))?;
+        plain.sync_all().map_err(named(&path, "synced"))?;
+        let direct = self.backend.open_direct(&path).map_err(named(&path, "opened"))?;
+        self.file = Some(OpenPack { path, plain, direct, end });
         Ok(())
     }
 
@@ -191,16 +193,16 @@ impl PackWriter {
         let path = pack_path(&self.folder, number);
         // One that was begun and never came to hold anything that counts.
         match self.backend.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(&path, "removed")(error)),
             _ => {}
         }
-        let plain = self.backend.create(&path)?;
-        plain.write_all_at(&pack_header(number, &self.chain), 0)?;
-        plain.sync_all()?;
-        self.backend.sync_dir(&self.folder)?;
-        let direct = self.backend.open_direct(&path)?;
+        let plain = self.backend.create(&path).map_err(named(&path, "made"))?;
+        plain.write_all_at(&pack_header(number, &self.chain), 0).map_err(named(&path, "written"))?;
+        plain.sync_all().map_err(named(&path, "synced"))?;
+        self.backend.sync_dir(&self.folder).map_err(named(&self.folder, "synced"))?;
+        let direct = self.backend.open_direct(&path).map_err(named(&path, "opened"))?;
         self.number = number;
-        self.file = Some(OpenPack { plain, direct, end: BLOCK });
+        self.file = Some(OpenPack { path, plain, direct, end: BLOCK });
         Ok(())
     }
 
@@ -225,7 +227,7 @@ impl PackWriter {
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
         // The length of the file changes with every write, so data alone would not do.
-        self.file.as_ref().map_or(Ok(()), |file| file.plain.sync_all())
+        self.file.as_ref().map_or(Ok(()), |file| file.plain.sync_all().map_err(named(&file.path, "synced")))
     }
 
     /// Goes back to where the packs ended before something failed.

@@ -197,6 +197,10 @@ fn a_failed_operation_loses_nothing_that_was_promised() {
             let (synced, error) = write(&opened, 0);
             promised = synced;
             failed += u32::from(matches!(error, Some(Synced::Failed(_))));
+            if let Some(Synced::Failed(problem)) = &error {
+                let names = problem.starts_with(&format!("{DIR}/")) && problem.contains(" cannot be ");
+                assert!(names, "{context}: an operator hears which file it is: {problem}");
+            }
             assert!(synced == GROUPS || error.is_some(), "{context}: it stopped without a word");
             drop(opened.storage);
         }

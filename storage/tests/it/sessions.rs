@@ -173,9 +173,18 @@ fn the_log_is_missing_torn_damaged_or_whole() {
     assert!(
         matches!(open(), LogFound::Damaged(damage) if damage.offset == 4_096 && damage.file.starts_with("consensus/"))
     );
-    fs::remove_dir_all(session_dir.join("consensus")).expect("removed");
-    fs::create_dir(session_dir.join("consensus")).expect("a folder");
-    assert_eq!(open(), LogFound::Missing);
+    for (id, folder_stays) in [(5, true), (6, false)] {
+        fs::remove_dir_all(session_dir.join("consensus")).expect("removed");
+        if folder_stays {
+            fs::create_dir(session_dir.join("consensus")).expect("a folder");
+        }
+        let opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
+        assert_eq!(opened.log, LogFound::Missing);
+        // It is begun again, with its folder where that is lost too.
+        write(&opened, group(id));
+        opened.storage.close();
+        assert_eq!(heights(open()), [id, id]);
+    }
 }
 
 #[test]
@@ -226,7 +235,14 @@ fn directories_that_are_no_session_are_named() {
     assert!(matches!(JournalReader::open(&missing), Err(OpenError::NotASession { .. })));
     assert!(matches!(JournalReader::open(dir.path()), Err(OpenError::NotASession { .. })));
     fs::write(dir.path().join("genesis.json"), b"{}").expect("a file");
-    assert!(matches!(JournalReader::open(dir.path()), Err(OpenError::NotASession { .. })));
+    let problem = Session::open(dir.path()).err().expect("it has no journal").to_string();
+    assert!(problem.contains("no folder `journal`: restore it from a backup, or"), "{problem}");
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1, "nothing is made of what is none");
+    let half = dir.path().join("half");
+    fs::create_dir_all(half.join("journal")).expect("a folder");
+    let problem = Session::open(&half).err().expect("it has no genesis").to_string();
+    assert!(problem.contains("no genesis.json; it is one file for all nodes of a chain: copy it"), "{problem}");
+    fs::remove_dir_all(half).expect("removed");
     assert!(matches!(Session::create(dir.path(), b"{}"), Err(OpenError::NotEmpty(_))));
     // What cannot be listed is not said to be missing.
     fs::write(dir.path().join("journal"), b"").expect("a file");

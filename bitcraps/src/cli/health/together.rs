@@ -138,8 +138,8 @@ impl Together {
         Self { found, highest, validators, quorum: quorum(validators), chain }
     }
 
-    /// Why a node is not as it should be; nothing if it is.
-    pub(super) fn problem(&self, found: &Found) -> Option<String> {
+    /// Why a node does not count as one that is of use; nothing if it does.
+    fn problem(&self, found: &Found) -> Option<String> {
         let said = match &found.said {
             Ok(said) => said,
             Err(lost) => return Some(lost.clone()),
@@ -150,19 +150,29 @@ impl Together {
         problem(&said.status, self.highest)
     }
 
-    fn slots(&self, found: &[Found]) -> BTreeSet<u32> {
-        let good = found.iter().filter(|found| self.problem(found).is_none());
+    /// Why a node is not as it should be, also where that is not its own fault; nothing if it is.
+    pub(super) fn problem_alone(&self, found: &Found) -> Option<String> {
+        self.problem(found).or_else(|| cut_off(&found.said.as_ref().ok()?.status))
+    }
+
+    fn slots(&self, found: &[Found], problem: impl Fn(&Found) -> Option<String>) -> BTreeSet<u32> {
+        let good = found.iter().filter(|found| problem(found).is_none());
         good.filter_map(|found| found.said.as_ref().ok()?.status.order.slot).collect()
     }
 
     /// How many validators answer, vote and are level: however many addresses lead to one of them.
     pub(super) fn good(&self) -> usize {
-        self.slots(&self.found).len()
+        self.slots(&self.found, |found| self.problem(found)).len()
     }
 
-    /// How many of them there are beside the node whose configuration was read.
+    /// How many of those hear a quorum. They all answer whoever asks, and may still not reach each other.
+    fn hearing(&self) -> usize {
+        self.slots(&self.found, |found| self.problem_alone(found)).len()
+    }
+
+    /// How many of the good there are beside the node whose configuration was read.
     pub(super) fn good_without_own(&self) -> usize {
-        let mut others = self.slots(&self.found[1..]);
+        let mut others = self.slots(&self.found[1..], |found| self.problem(found));
         if let Ok(Said { status: NodeStatus { order, .. }, .. }) = &self.found[0].said {
             order.slot.iter().for_each(|own| _ = others.remove(own));
         }
@@ -186,12 +196,12 @@ impl Together {
 
     /// How many more may go before heights are no longer decided; nothing if they are not now.
     pub(super) fn may_go(&self) -> Option<usize> {
-        self.good().checked_sub(self.quorum)
+        self.good().checked_sub(self.quorum).filter(|_| self.hearing() >= self.quorum)
     }
 
     /// Whether all of them are as they should be.
     pub(super) fn is_well(&self) -> bool {
-        self.good() == self.validators && self.found.iter().all(|found| self.problem(found).is_none())
+        self.good() == self.validators && self.found.iter().all(|found| self.problem_alone(found).is_none())
     }
 
     /// What would break the quorum, in a sentence.
@@ -199,7 +209,8 @@ impl Together {
         let (good, count, quorum) = (self.good(), self.validators, self.quorum);
         let help = format!("{good} of {count} validators help to decide, and {quorum} must");
         match self.may_go() {
-            None => format!("{help}: no heights are decided"),
+            None if good < quorum => format!("{help}: no heights are decided"),
+            None => format!("{help}, and only {} hear a quorum: no heights are decided", self.hearing()),
             Some(0) => format!("{help}: no other may go"),
             Some(more) => format!("{help}: {more} more may go"),
         }
@@ -207,13 +218,24 @@ impl Together {
 }
 
 /// Why a node does not count as one that is of use; nothing if it does.
-pub(super) fn problem(status: &NodeStatus, highest: Height) -> Option<String> {
+fn problem(status: &NodeStatus, highest: Height) -> Option<String> {
     let behind = highest.0.saturating_sub(status.standing.settled.0);
     match status.unready() {
         Some(why) => Some(why.to_owned()),
         None if behind > LEVEL_HEIGHTS => Some(format!("{} heights behind", thousands(behind))),
         None => None,
     }
+}
+
+/// Why nothing is decided where a node is, although it does all that it can; nothing if something is. The words are those of `/readyz`.
+fn cut_off(status: &NodeStatus) -> Option<String> {
+    let (heard, validators, quorum) = (status.order.heard, status.order.validators, status.order.quorum());
+    status.lacks_quorum().then(|| format!("it hears {heard} of {validators} validators, a quorum is {quorum}"))
+}
+
+/// Why a node that is looked at alone is not as it should be; nothing if it is.
+pub(super) fn problem_alone(status: &NodeStatus, highest: Height) -> Option<String> {
+    problem(status, highest).or_else(|| cut_off(status))
 }
 
 /// Where a node of this configuration is reached from this machine.
@@ -241,7 +263,7 @@ mod tests {
 
     fn found(slot: impl Into<Option<u32>>, settled: u64, is_silent: bool) -> Found {
         let standing = ChainProgress { settled: Height(settled), is_silent, ..ChainProgress::default() };
-        let order = OrderProgress { slot: slot.into(), ..OrderProgress::default() };
+        let order = OrderProgress { slot: slot.into(), validators: 4, heard: 4, ..OrderProgress::default() };
         let status = NodeStatus { standing, connections: 1, nodes: 3, behind: 0, furthest: None, order };
         Found { address: "a:1".into(), said: Ok(Said { key: [1; 32], name: "a".into(), chain: CHAIN, status }) }
     }
@@ -316,6 +338,30 @@ mod tests {
         assert_eq!(says(2), Some("does not vote: it hears too few validators"));
         // Nothing is decided where nobody plays, so whoever waits for it would wait for ever.
         assert!(says(3).is_some_and(|why| why.contains("its log is lost") && why.contains("while somebody plays")));
+    }
+
+    /// Two of four are left: each does what it can, and nothing is decided.
+    #[test]
+    fn one_that_hears_too_few_is_not_well_and_counts_where_all_are_asked() {
+        let hears = |slot, heard| {
+            let mut found = found(slot, 100, false);
+            found.said.iter_mut().for_each(|said| said.status.order.heard = heard);
+            found
+        };
+        let left = of(vec![hears(0, 2), hears(1, 2), away(), away()]);
+        let why = "it hears 2 of 4 validators, a quorum is 3";
+        assert_eq!(left.problem_alone(&left.found[0]).as_deref(), Some(why), "`--after-restart`, and its line");
+        let alone = |found: &Found| problem_alone(&found.said.as_ref().ok()?.status, Height(100));
+        assert_eq!(alone(&left.found[0]).as_deref(), Some(why), "`health NODE`");
+        assert_eq!(alone(&hears(0, 3)), None, "a quorum is enough");
+        assert_eq!(alone(&found(None, 100, true)), None, "one that follows hears whom it likes");
+        assert!(left.verdict().starts_with("2 of 4 validators help to decide"), "{}", left.verdict());
+        // All of them answer here, and do not reach each other.
+        let cut = of((0..4).map(|slot| hears(slot, 1 + slot / 3 * 3)).collect());
+        assert_eq!((cut.good(), cut.may_go(), cut.is_well()), (4, None, false));
+        assert!(cut.verdict().ends_with("and only 1 hear a quorum: no heights are decided"), "{}", cut.verdict());
+        let restarted = of(vec![hears(0, 3), hears(1, 3), hears(2, 3), found(3, 100, true)]);
+        assert_eq!((restarted.may_go(), restarted.good_without_own()), (Some(0), 2), "the gates are as they were");
     }
 
     #[test]

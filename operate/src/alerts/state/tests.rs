@@ -389,6 +389,11 @@ fn one_validator_away_is_a_warning_and_a_missing_quorum_is_critical() {
     assert_eq!(many.map(of), [vec![Warning], vec![Critical]], "86 are a quorum of 128");
     assert_eq!(of(|reading, _| reading.tick.heard = 0), [], "it has no slot");
     assert_eq!(of(|reading, _| (reading.tick.validators, reading.tick.heard) = (1, 1)), [], "it is alone");
+    assert_eq!(
+        of(|reading, _| (reading.tick.heard, reading.tick.disk_full) = (1, 1)),
+        [],
+        "it does not hear who comes"
+    );
     let changes = changes(&lived(|reading, _| reading.tick.heard = 2));
     let says = "100.0 %: 2 of 4 validators are heard, a quorum is 3; critical is above 99.0 % for 30 s";
     assert_eq!(changes[0].why, says);

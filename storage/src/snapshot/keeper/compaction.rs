@@ -7,6 +7,7 @@ use engine::{Hash, Height};
 
 use super::Keeper;
 use crate::BLOCK;
+use crate::refused::named;
 use crate::session::numbered;
 use crate::snapshot::catalog::{open_pack, read_record};
 use crate::snapshot::index::Change;
@@ -49,7 +50,7 @@ impl Keeper {
                 }
                 rewritten = true;
             }
-            self.backend.remove(&path).map_err(|error| error.to_string())?;
+            self.backend.remove(&path).map_err(|error| named(&path, "removed")(error).to_string())?;
         }
         failed
     }
@@ -92,7 +93,7 @@ impl Keeper {
                 continue;
             }
             if number < self.indexed_end.0 {
-                self.backend.remove(&path).map_err(text)?;
+                self.backend.remove(&path).map_err(named(&path, "removed")).map_err(text)?;
             }
         }
         self.backend.sync_dir(&self.folder).map_err(text)?;
