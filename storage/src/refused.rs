@@ -3,11 +3,10 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use aside::with_owner;
 use rustix::fs::{Access, access};
-use rustix::process::geteuid;
 
 use crate::backend::FileBackend;
 use crate::session::{OpenError, numbered};
@@ -15,43 +14,9 @@ use crate::session::{OpenError, numbered};
 /// Names the file in an error, and what was tried with it. The kind stays: whoever asks whether there is no room hears the same.
 pub(crate) fn named<'a>(path: &'a Path, tried: &'a str) -> impl FnOnce(io::Error) -> io::Error + 'a {
     move |error| {
-        let (kind, owner) = (error.kind(), owner(path, &error));
-        io::Error::new(kind, format!("{} cannot be {tried}: {error}{owner}", path.display()))
+        let error = with_owner(path, error);
+        io::Error::new(error.kind(), format!("{} cannot be {tried}: {error}", path.display()))
     }
-}
-
-/// An error of a file that whoever hears it names, with its owner where it is denied.
-pub(crate) fn with_owner(path: &Path, error: io::Error) -> io::Error {
-    match owner(path, &error) {
-        owner if owner.is_empty() => error,
-        owner => io::Error::new(error.kind(), format!("{error}{owner}")),
-    }
-}
-
-/// Where something is denied, whose that is: behind the words of the error. Nothing for what is no file of the system.
-fn owner(path: &Path, error: &io::Error) -> String {
-    let denied = Some(path).filter(|_| error.kind() == io::ErrorKind::PermissionDenied);
-    let Some((path, found)) = denied.and_then(denying) else { return String::new() };
-    let (path, mode, user) = (path.display(), found.mode() & 0o7777, geteuid().as_raw());
-    match found.uid() == user {
-        true => format!("; {path} has mode {mode:o}, which keeps out its own user"),
-        false => format!("; {path} belongs to user {} (mode {mode:o}), and user {user} needs it", found.uid()),
-    }
-}
-
-/// Which of a path and the folders above it keeps this user out. Those above a folder that can be looked into do not.
-fn denying(path: &Path) -> Option<(&Path, Metadata)> {
-    for (above, at) in path.ancestors().enumerate() {
-        match fs::metadata(at) {
-            Ok(found) if may_write(at, &found).is_err() => return Some((at, found)),
-            Ok(_) if above > 0 => return None,
-            Ok(_) => {}
-            // It is yet to be made, or one above it cannot be looked into.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {}
-            Err(_) => return None,
-        }
-    }
-    None
 }
 
 fn may_write(path: &Path, found: &Metadata) -> io::Result<()> {
@@ -77,12 +42,8 @@ pub fn check_writable(dir: &Path) -> Result<(), OpenError> {
         let looked = fs::metadata(&path).and_then(|found| may_write(&path, &found));
         match looked {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let (user, owner) = (geteuid().as_raw(), owner(&path, &error));
-                let advice = match denying(&path) {
-                    Some((_, found)) if found.uid() != user => format!(": `chown -R {user} {}`", dir.display()),
-                    _ => String::new(),
-                };
-                let source = io::Error::new(error.kind(), format!("cannot be written: {error}{owner}{advice}"));
+                let error = with_owner(&path, error);
+                let source = io::Error::new(error.kind(), format!("cannot be written: {error}"));
                 return Err(OpenError::Io { path, source });
             }
             // What is not there is made by the node.
@@ -97,7 +58,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, chown};
 
-    use rustix::process::Uid;
+    use rustix::process::{Uid, geteuid};
     use rustix::thread::set_thread_res_uid;
 
     use super::*;
@@ -134,16 +95,13 @@ mod tests {
         let [checked, named] = std::thread::spawn(work).join().expect("it ends");
         let folder = journal.display();
         let whose = match is_root {
-            true => format!("; {folder} belongs to user 0 (mode 555), and user {NOBODY} needs it"),
-            false => format!("; {folder} has mode 555, which keeps out its own user"),
+            true => format!(" is user 0's, and this runs as user {NOBODY}; run `chown {NOBODY} {folder}` as root"),
+            false => format!(" is shut to its own user; run `chmod u+rwx {folder}`"),
         };
-        assert!(
-            checked.starts_with(&format!("{folder}: cannot be written: ")) && checked.contains(&whose),
-            "{checked}"
-        );
-        assert!(!is_root || checked.ends_with(&format!("`chown -R {NOBODY} {}`", session.display())), "{checked}");
+        let start = format!("{folder}: cannot be written: ");
+        assert!(checked.starts_with(&start) && checked.contains(&format!(": it{whose}")), "{checked}");
         let start = format!("{folder}/00000001.seg cannot be made: ");
-        assert!(named.starts_with(&start) && named.ends_with(&whose), "{named}");
+        assert!(named.starts_with(&start) && named.contains(&format!(": the folder {folder}{whose}")), "{named}");
     }
 
     #[test]
@@ -151,7 +109,5 @@ mod tests {
         let full = named(Path::new("/no/such/file"), "synced")(io::ErrorKind::StorageFull.into());
         assert!(crate::backend::is_full(&full), "{full}");
         assert_eq!(full.to_string(), "/no/such/file cannot be synced: no storage space");
-        let of_memory = with_owner(Path::new("no/such/file"), io::ErrorKind::PermissionDenied.into());
-        assert_eq!(of_memory.to_string(), "permission denied");
     }
 }

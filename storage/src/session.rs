@@ -20,7 +20,6 @@ use thiserror::Error;
 use crate::Damage;
 use crate::backend::{Backend, FileBackend, open_regular};
 use crate::log_group::first_block;
-use crate::refused::with_owner;
 use crate::snapshot::IndexError;
 
 /// A directory that is no session, or cannot be used as one.
@@ -97,7 +96,7 @@ fn lock(backend: &dyn Backend, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenE
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::Locked(dir.to_owned())),
-            Err(error) => return Err(OpenError::io(&path)(with_owner(&path, error))),
+            Err(error) => return Err(OpenError::io(&path)(error)),
         }
     }
 }
