@@ -1,6 +1,7 @@
 //! Driving: connects the users, sends what is due when it is due, and hears what comes back.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -99,8 +100,8 @@ impl Driver {
         &self.heard
     }
 
-    /// Sends every intent when it is due; `on_progress` is called about ten times a second. Gives after how long `stop` ended it,
-    /// where that was before the last intent.
+    /// Sends every intent when it is due; `on_progress` is called about ten times a second. Gives after how long that or `stop` ended
+    /// it, where that was before the last intent.
     ///
     /// # Errors
     /// If the signing thread stopped.
@@ -109,7 +110,7 @@ impl Driver {
         load: &Load,
         signed: SignedAhead,
         stop: &AtomicBool,
-        on_progress: impl FnMut(Duration, &Heard),
+        on_progress: impl FnMut(Duration, &Heard) -> ControlFlow<()>,
     ) -> anyhow::Result<Option<Duration>> {
         let users = self.users.list().len() as u64;
         let mut churned = 0;

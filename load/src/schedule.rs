@@ -1,5 +1,6 @@
 //! The schedule: intents go out when they are due, whatever comes back, and what comes back is timed from then.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ const REST: Duration = Duration::from_millis(1);
 /// How long nothing may move in the preparation.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long what is under way at the end may take: longer than any intent may be applied.
-const LAST: Duration = Duration::from_secs(35);
+pub(super) const LAST: Duration = Duration::from_secs(35);
 
 /// Intents of one user that can be told apart, at least: a million users send one now and then.
 const SLOTS_MIN: usize = 16;
@@ -195,9 +196,14 @@ impl Heard {
     }
 }
 
-/// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `look` is called
-/// about ten times a second with the time since the start. Gives after how long `stop` ended it, where that was before the last
-/// intent.
+/// Whether a run goes on: not without a node, for hours in which nothing can answer.
+pub(super) fn goes_on(a_node_runs: bool) -> ControlFlow<()> {
+    if a_node_runs { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `on_progress` is called
+/// about ten times a second with the time since the start. Gives after how long that or `stop` ended it, where that was before the
+/// last intent.
 ///
 /// # Errors
 /// If the signing thread stopped.
@@ -208,7 +214,7 @@ pub(super) fn run(
     heard: &Heard,
     stop: &AtomicBool,
     mut send: impl FnMut(Duration, Option<(usize, Intent)>),
-    mut on_progress: impl FnMut(Duration, &Heard),
+    mut on_progress: impl FnMut(Duration, &Heard) -> ControlFlow<()>,
 ) -> anyhow::Result<Option<Duration>> {
     let count = load.intents();
     let waiting = (WAITING_S * load.rate) as usize / HANDED_AT_ONCE as usize + 1;
@@ -222,8 +228,8 @@ pub(super) fn run(
     let start = Instant::now();
     *lock(&heard.start) = start;
     let mut number = 0;
-    let mut looked = Duration::ZERO;
-    while number < count && !stop.load(Ordering::Relaxed) {
+    let (mut looked, mut is_over) = (Duration::ZERO, false);
+    while number < count && !is_over && !stop.load(Ordering::Relaxed) {
         let now = start.elapsed();
         let first = number;
         while number < count && load.due(number) <= now {
@@ -245,7 +251,7 @@ pub(super) fn run(
         send(now, None);
         if now >= looked {
             looked = now + Duration::from_millis(100);
-            on_progress(now, heard);
+            is_over = on_progress(now, heard).is_break();
         }
         // Each rest costs the same, and an intent that goes out late counts as the node's delay.
         std::thread::sleep(if number - first <= FEW { SHORT_REST } else { REST });
@@ -254,8 +260,8 @@ pub(super) fn run(
     drop(handed);
     handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
     let asked = Instant::now();
-    while heard.read(Recorder::unanswered) > 0 && asked.elapsed() < LAST {
-        on_progress(start.elapsed(), heard);
+    while heard.read(Recorder::unanswered) > 0 && !is_over && asked.elapsed() < LAST {
+        is_over = on_progress(start.elapsed(), heard).is_break();
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(stopped_after)

@@ -1,7 +1,9 @@
 //! `load` for some seconds: that it counts what happened, judges it, and that the session replays. Not how fast it is.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -62,6 +64,62 @@ fn a_run_over_sockets_loses_nothing_and_replays() {
     // The node's log is the command's, which says only what is wrong.
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!log.contains(" INFO ") && !log.contains("storage.bytes_max"), "{log}");
+}
+
+/// A run of a minute at a node of its own, in a group of processes of its own.
+fn begin() -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
+    command.env_remove("BITCRAPS_LOG").args(["load", "baseline", "--users", "8", "--rate", "40", "--duration", "60"]);
+    command.args(["--output", "json"]).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(Stdio::null()).spawn().expect("the program runs")
+}
+
+/// The process whose parent that is, and its group.
+fn child_of(parent: u32) -> Option<(i32, u32)> {
+    let processes = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok);
+    processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok()).find_map(|stat| {
+        // Behind its name, which may have any letters: state, parent, group.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1).map_while(|field| field.parse::<u32>().ok());
+        let pid = stat.split(' ').next()?.parse().ok()?;
+        (fields.next() == Some(parent)).then_some((pid, fields.next()?))
+    })
+}
+
+/// The node of a run, once the run is likely to be under way.
+fn node_of(run: &Child, after: Duration) -> (i32, u32) {
+    let until = Instant::now() + Duration::from_secs(30);
+    let node = loop {
+        if let Some(node) = child_of(run.id()) {
+            break node;
+        }
+        assert!(Instant::now() < until, "no node was started");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    std::thread::sleep(after);
+    node
+}
+
+fn missed(summary: &Value) -> Vec<&str> {
+    let targets = summary["targets"].as_array().expect("a list");
+    targets.iter().filter(|target| target["met"] == false).filter_map(|target| target["name"].as_str()).collect()
+}
+
+#[test]
+fn a_run_whose_node_is_killed_ends_then_and_is_judged() {
+    // A machine that is busy may not have its users at the tables yet, which is no run.
+    let report = [2, 4, 8, 16].into_iter().find_map(|seconds| {
+        let run = begin();
+        let (node, _) = node_of(&run, Duration::from_secs(seconds));
+        let killed = Instant::now();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(node), nix::sys::signal::SIGKILL).expect("it runs");
+        let output = run.wait_with_output().expect("it ends");
+        assert!(killed.elapsed() < Duration::from_secs(40), "it went on without its node");
+        (output.status.code() == Some(6)).then(|| summary(&output))
+    });
+    let report = report.expect("a report of what was measured");
+    let missed = missed(&report);
+    assert!(missed.contains(&"node at the end") && missed.contains(&"run to its end"), "{missed:?}");
+    assert_eq!(report["replay_ok"], Value::Null, "{report}");
 }
 
 #[test]
