@@ -29,8 +29,10 @@ const SHORT_REST: Duration = Duration::from_micros(500);
 const REST: Duration = Duration::from_millis(1);
 /// How long nothing may move in the preparation.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long what is under way at the end may take: longer than any intent may be applied.
-pub(super) const LAST: Duration = Duration::from_secs(35);
+/// How long what is under way at the end may take: longer than any intent may be applied. How long before it is due an intent was
+/// signed is planned, and no bound; which expiries a node takes is one.
+pub(super) const LAST: Duration = Duration::from_secs(EXPIRY_AHEAD_S_MAX + 5);
+const _: () = assert!(LAST.as_secs() > EXPIRY_AHEAD_S_MAX, "whatever is lost is not applied a moment later");
 
 /// Intents of one user that can be told apart, at least: a million users send one now and then.
 const SLOTS_MIN: usize = 16;
