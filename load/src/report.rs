@@ -64,6 +64,9 @@ pub struct Report {
     pub summary: Summary,
     /// From when an intent was due to leave until the first word that the node has it: what routing costs.
     pub acknowledgement: Latencies,
+    /// From when an intent was due to leave until it had left the generator, which is part of both.
+    #[serde(default)]
+    pub lateness: Latencies,
     /// Refused intents by code.
     pub refusals: BTreeMap<String, u64>,
     /// Quantile, 0 to 1, and milliseconds, from when an intent was due to leave until its receipt.

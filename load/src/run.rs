@@ -267,6 +267,9 @@ pub(super) struct Judged<'a> {
     pub(super) notes: Vec<String>,
 }
 
+/// Of the receipts' P95, the part by which the generator may be late before a reader is told that it measures itself.
+const OWN_PART: f64 = 0.2;
+
 /// What was heard that a reader has to know, beside the figures.
 fn what_was_heard(heard: &Heard) -> Vec<String> {
     let mut notes = Vec::new();
@@ -276,6 +279,16 @@ fn what_was_heard(heard: &Heard) -> Vec<String> {
     let unsent = heard.unsent.load(Ordering::Relaxed);
     if unsent > 0 {
         notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
+    }
+    let (lateness, receipts) = heard.read(|recorder| (latencies(&recorder.lateness), latencies(&recorder.receipts)));
+    if lateness.max_ms > 0.0 {
+        let Latencies { p50_ms, p95_ms, max_ms, .. } = lateness;
+        let much =
+            if p95_ms > OWN_PART * receipts.p95_ms { ": more than a fifth of that is the generator's own" } else { "" };
+        notes.push(format!(
+            "Intents left the generator {p50_ms:.1} ms after they were due, {p95_ms:.1} ms at P95, {max_ms:.1} ms at most, which is \
+             part of their latency{much}."
+        ));
     }
     notes
 }
@@ -341,6 +354,7 @@ pub(super) fn judge(
         },
         summary,
         acknowledgement,
+        lateness: heard.read(|recorder| latencies(&recorder.lateness)),
         refusals: heard.read(|recorder| recorder.refusals.iter().map(code).collect()),
         receipt_cdf: heard.read(|recorder| cdf(&recorder.receipts)),
         acknowledgement_cdf: heard.read(|recorder| cdf(&recorder.acknowledgements)),

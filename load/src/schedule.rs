@@ -248,14 +248,18 @@ pub(super) fn run(
         }
         if number > first {
             let mut recorder = lock(&heard.recorder);
-            (first..number).for_each(|number| recorder.offered(load.due(number)));
+            let left = start.elapsed();
+            (first..number).for_each(|number| {
+                recorder.offered(load.due(number));
+                recorder.left(load.due(number), left);
+            });
         }
         send(now, None);
         if now >= looked {
             looked = now + Duration::from_millis(100);
             is_over = on_progress(now, heard).is_break();
         }
-        // Each rest costs the same, and an intent that goes out late counts as the node's delay.
+        // Each rest costs the same, and an intent that goes out late counts as the node's delay: how late is recorded.
         std::thread::sleep(if number - first <= FEW { SHORT_REST } else { REST });
     }
     let stopped_after = (number < count).then(|| start.elapsed());

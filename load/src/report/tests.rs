@@ -82,6 +82,7 @@ fn sample(rate: f64, slow: f64) -> Report {
             ok: true,
         },
         acknowledgement: Latencies { p50_ms: 0.412, p95_ms: 1.93, p99_ms: 5.27, max_ms: 38.6 },
+        lateness: Latencies { p50_ms: 0.31, p95_ms: 0.87, p99_ms: 1.4, max_ms: 7.2 },
         refusals: [("number_seen", 402), ("felt_full", 3_001), ("too_late", 200)]
             .map(|(code, count)| (code.to_owned(), count))
             .into(),
@@ -119,6 +120,7 @@ fn nothing() -> Report {
             ok: false,
         },
         acknowledgement: Latencies::default(),
+        lateness: Latencies::default(),
         refusals: BTreeMap::new(),
         receipt_cdf: Vec::new(),
         acknowledgement_cdf: Vec::new(),

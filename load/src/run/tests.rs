@@ -16,6 +16,8 @@ use crate::schedule::{self, lock};
 struct Stub {
     /// How long after an intent came it is applied.
     takes: Duration,
+    /// How long the generator needs to send one.
+    sends_in: Duration,
     /// When the run is stopped, if it is.
     stopped_at: Duration,
     /// When the node dies, if it does.
@@ -24,7 +26,7 @@ struct Stub {
 
 impl Default for Stub {
     fn default() -> Self {
-        Self { takes: Duration::ZERO, stopped_at: Duration::MAX, dies_at: Duration::MAX }
+        Self { takes: Duration::ZERO, sends_in: Duration::ZERO, stopped_at: Duration::MAX, dies_at: Duration::MAX }
     }
 }
 
@@ -55,6 +57,7 @@ fn run_against(load: &Load, stub: &Stub) -> (Heard, Option<Duration>) {
         }
     };
     let send = |now: Duration, due: Option<(usize, Intent)>| {
+        std::thread::sleep(due.as_ref().map_or(Duration::ZERO, |_| stub.sends_in));
         waiting.borrow_mut().extend(due.map(|(user, intent)| (now + stub.takes, user, intent.id())));
         answer(now);
     };
@@ -104,7 +107,7 @@ fn a_run_that_came_to_its_end_is_judged_by_all_of_it() {
     let report = report_of(&load, &site(), &heard, stopped_after);
     assert_eq!((report.summary.settled, report.summary.rate, report.load.duration_s), (100, 100.0, 1.0));
     assert!(report.targets.iter().any(|target| target.name == SETTLED_TARGET && target.met), "{:?}", report.targets);
-    assert_eq!(report.notes, [""; 0]);
+    assert!(report.notes.iter().all(|note| note.starts_with("Intents left the generator")), "{:?}", report.notes);
 }
 
 #[test]
@@ -147,6 +150,20 @@ fn a_session_that_cannot_be_read_is_a_missed_target() {
     let report = judge(&load, judged, Some((&dir.path().join("none"), &said))).expect("what was measured is kept");
     let replay = report.targets.iter().find(|target| target.name == "replay").expect("it was asked for");
     assert!(!replay.met && report.summary.replay_ok == Some(false), "{replay:?}");
+}
+
+#[test]
+fn how_late_the_generator_was_is_told_and_is_no_nodes_delay() {
+    let load = Load { duration: Duration::from_secs(1), ..load(40.0, 0) };
+    let late = run_against(&load, &Stub { sends_in: Duration::from_millis(50), ..Stub::default() }).0;
+    let report = report_of(&load, &site(), &late, None);
+    // The last of forty is due after 975 ms, and has left after two seconds.
+    assert!(report.lateness.max_ms > 900.0 && report.lateness.p95_ms > 800.0, "{:?}", report.lateness);
+    assert!(report.notes.iter().any(|note| note.contains("more than a fifth")), "{:?}", report.notes);
+    // What the node needs is not what the generator does.
+    let slow = run_against(&load, &Stub { takes: Duration::from_secs(2), ..Stub::default() }).0;
+    let report = report_of(&load, &site(), &slow, None);
+    assert!(report.lateness.p95_ms < report.summary.p95_ms / 2.0, "{:?}", report.lateness);
 }
 
 #[test]
