@@ -71,7 +71,7 @@ impl Driver {
         let fleet = Fleet::start(local, SOCKET_BYTES, clients, hear)?;
         let mut driver = Self { fleet, users, heard, connected_in: Duration::ZERO };
         let count = driver.users.list().len() as u64;
-        driver.heard.wait("connect", count, |heard| heard.up.load(Ordering::Relaxed))?;
+        driver.heard.wait("connect", count, |heard| heard.connections().users)?;
         driver.connected_in = began.elapsed();
         driver.prepare(load)?;
         Ok(driver)
@@ -124,6 +124,7 @@ impl Driver {
             while churned < (load.churn * now.as_secs_f64()) as u64 {
                 let _ = self.fleet.try_tell((u64::wrapping_mul(churned, 7_919) % users) as usize, Command::Reconnect);
                 churned += 1;
+                lock(&self.heard.connections).counted.asked = churned;
             }
         };
         schedule::run(load, &self.users, signed, &self.heard, stop, send, on_progress)

@@ -12,6 +12,7 @@ pub mod scenario;
 pub mod users;
 pub mod players;
 mod signing;
+mod connections;
 mod schedule;
 mod bringing;
 pub mod drive;

@@ -232,8 +232,9 @@ fn notes(load: &Load, driver: &Driver, signed_count: u64, disturbed: &Disturbed)
     if load.watchers > 0 {
         notes.push(format!("{} updates of watched tables arrived.", driver.heard().updates()));
     }
-    if load.churn > 0.0 || driver.heard().reconnects() > 0 {
-        notes.push(format!("{} connections were lost and made again.", driver.heard().reconnects()));
+    let connections = driver.heard().connections();
+    if load.churn > 0.0 || connections.lost > 0 {
+        notes.push(connections.words());
     }
     if load.hostile + load.slow_readers + load.idle > 0 {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

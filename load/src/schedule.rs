@@ -14,6 +14,7 @@ use net::client::Event;
 use net::wire::{Answer, AnswerVerdict};
 use words::Failure;
 
+use super::connections::{Connections, Counted};
 use super::recorder::Recorder;
 use super::scenario::Load;
 use super::signing::{HANDED_AT_ONCE, SignedAhead};
@@ -50,8 +51,7 @@ pub struct Heard {
     pub(super) start: Mutex<Instant>,
     recorder: Mutex<Recorder>,
     due: Due,
-    pub(super) up: AtomicU64,
-    reconnects: AtomicU64,
+    pub(super) connections: Mutex<Connections>,
     pub(super) prepared: AtomicU64,
     updates: AtomicU64,
     /// Intents that never left this process.
@@ -91,8 +91,7 @@ impl Heard {
             start: Mutex::new(Instant::now()),
             recorder: Mutex::default(),
             due: Due::new(users, slots),
-            up: AtomicU64::new(0),
-            reconnects: AtomicU64::new(0),
+            connections: Mutex::new(Connections::new(users)),
             prepared: AtomicU64::new(0),
             updates: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
@@ -112,12 +111,12 @@ impl Heard {
 
     pub(super) fn hear(&self, user: usize, start: Instant, event: Event) {
         match event {
-            Event::Up { .. } => _ = self.up.fetch_add(1, Ordering::Relaxed),
-            Event::Down { .. } => _ = self.reconnects.fetch_add(1, Ordering::Relaxed),
+            Event::Up { .. } | Event::Down { .. } | Event::Connecting { .. } => {
+                lock(&self.connections).hear(user, &event);
+            }
             Event::Table { .. } => _ = self.updates.fetch_add(1, Ordering::Relaxed),
             Event::Answer(answer) => self.answered(user, start, &answer),
-            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) => {}
-            Event::ClockSet { .. } | Event::Status(_) => {}
+            Event::Genesis(_) | Event::Account(_) | Event::ClockSet { .. } | Event::Status(_) => {}
         }
     }
 
@@ -187,9 +186,9 @@ impl Heard {
         read(&lock(&self.recorder))
     }
 
-    /// Connections that were lost and made again.
-    pub fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Relaxed)
+    /// What became of the users' connections.
+    pub fn connections(&self) -> Counted {
+        lock(&self.connections).counted
     }
 
     /// Updates of watched tables that arrived.

@@ -128,7 +128,7 @@ pub fn run(
     kills.finish(&mut cluster, stop, BACK_WITHIN);
     let mut notes = notes(site, honest.len(), rogue);
     notes.append(&mut kills.notes);
-    notes.push(format!("{} connections of users were lost and made again.", driver.heard().reconnects()));
+    notes.push(driver.heard().connections().words());
     let heard = driver.close();
     let Ending { goals, recorded } = ending::end(&mut cluster);
     let (tables, transport) = (welcome.tables, "quic");

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -62,6 +63,8 @@ impl Target {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
+            // Ctrl-C at a terminal goes to a whole group: the node would end while it is still asked. It ends with its input.
+            .process_group(0)
             .spawn()
             .context("the node's process")?;
         let stdout = child.stdout.take().context("the node's output")?;

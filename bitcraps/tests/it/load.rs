@@ -56,6 +56,13 @@ fn a_run_over_sockets_loses_nothing_and_replays() {
     let size = ["baseline", "--users", "8", "--rate", "40", "--duration", "3", "--watchers", "2", "--churn", "1"];
     let output = load(&[&size[..], &["--report", text(&report)]].concat());
     assert_whole(&summary(&output));
+    let made = summary(&output);
+    let notes = made["notes"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    let churned = notes.clone().find_map(|note| note.split_once(" connections were to be dropped and "));
+    let (asked, (dropped, _)) =
+        churned.map(|(asked, rest)| (asked, rest.split_once(' ').expect("words"))).expect("a note");
+    let [asked, dropped] = [asked, dropped].map(|count| count.parse::<u32>().expect("a number"));
+    assert!((1..=asked).contains(&dropped), "one a second is dropped: {asked}, {dropped}");
     let page = std::fs::read_to_string(report.join("report.html")).expect("the page");
     assert!(page.contains("<svg") && !page.contains("src=") && !page.contains("<link"), "it works offline");
     let beside: Value =
@@ -120,6 +127,23 @@ fn a_run_whose_node_is_killed_ends_then_and_is_judged() {
     let missed = missed(&report);
     assert!(missed.contains(&"node at the end") && missed.contains(&"run to its end"), "{missed:?}");
     assert_eq!(report["replay_ok"], Value::Null, "{report}");
+}
+
+#[test]
+fn a_run_that_a_terminal_ends_keeps_its_node_until_it_is_judged() {
+    let report = [2, 4, 8, 16].into_iter().find_map(|seconds| {
+        let run = begin();
+        let (_, group) = node_of(&run, Duration::from_secs(seconds));
+        assert_ne!(group, run.id(), "what a terminal sends to the run goes to its node too");
+        let of_the_run = nix::unistd::Pid::from_raw(i32::try_from(run.id()).expect("a process"));
+        nix::sys::signal::killpg(of_the_run, nix::sys::signal::SIGINT).expect("it runs");
+        let output = run.wait_with_output().expect("it ends");
+        (output.status.code() == Some(6)).then(|| summary(&output))
+    });
+    let report = report.expect("a report of what was measured");
+    let missed = missed(&report);
+    assert!(missed.contains(&"run to its end") && !missed.contains(&"node at the end"), "{missed:?}");
+    assert_eq!((count(&report, "lost"), &report["replay_ok"]), (0, &Value::Bool(true)), "{report}");
 }
 
 #[test]
