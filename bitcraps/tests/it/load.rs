@@ -197,6 +197,7 @@ fn pledged_tables_and_others_roll_beside_each_other_and_nothing_is_forfeited() {
         let note = notes.clone().find_map(|note| note.strip_prefix(of)?.split_once(" rolls;"));
         note.and_then(|(rolls, _)| rolls.parse::<u32>().ok()).unwrap_or_else(|| panic!("{of}: {summary}"))
     };
+    assert!(notes.clone().any(|note| note.contains(" and 0 calls were refused")), "{summary}");
     assert!(rolls("Pledged tables: ") > 0 && rolls("Tables of the beacon alone, in the same run: ") > 0, "{summary}");
     let mut audit = Command::new(env!("CARGO_BIN_EXE_bitcraps"));
     audit.env("XDG_CACHE_HOME", dir.path().join("cache")).args(["audit-dice", "--output", "json"]);
