@@ -8,6 +8,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -161,6 +162,8 @@ pub struct Member {
     pub key: [u8; 32],
     /// The process that this one started, until that has ended.
     target: Option<Target>,
+    /// How it has ended, if it did so by itself.
+    exit: Option<ExitStatus>,
     /// The last status that the validator told, while it answers.
     status: Arc<Mutex<Option<NodeStatus>>>,
     /// Told when that process has ended: whoever asks it how it is asks anew, in case somebody else starts it again.
@@ -175,8 +178,19 @@ impl Member {
         if target.is_running() {
             return Some(target.pid());
         }
+        self.exit = target.exit();
         self.forget();
         None
+    }
+
+    /// Why the validator is not one that runs and has settled a height, if it is not.
+    pub(crate) fn problem(&mut self, height: Height) -> Option<String> {
+        if self.pid().is_none() {
+            return Some(self.exit.map_or_else(|| "does not run".into(), |exit| format!("ended with {exit}")));
+        }
+        let Some(status) = self.status() else { return Some("does not answer".into()) };
+        let settled = status.standing.settled;
+        (settled < height).then(|| format!("stands at height {settled} of {height}"))
     }
 
     /// Ends its process at once, if that runs, and knows nothing of how it is any more.
@@ -227,7 +241,7 @@ impl Compared {
             (0, false) => format!("THEY DIFFER at height {height}"),
             _ => format!("{empty} of {count} settled NOTHING"),
         };
-        Goal { name: "root chains".into(), wanted: format!("equal, all {count}"), found, met }
+        Goal { name: "root chains".into(), wanted: format!("equal, all {count}"), found, met, limit: None }
     }
 
     /// The root chain of the first session that has one.
@@ -265,6 +279,7 @@ impl Cluster {
                 session: config.node.data,
                 key: target.key,
                 target: Some(target),
+                exit: None,
                 status: Arc::default(),
                 ended: Arc::default(),
             });
@@ -303,7 +318,19 @@ impl Cluster {
 
     /// Takes a validator back that was killed and started again.
     pub(crate) fn put(&mut self, slot: usize, started: Target) {
+        self.members[slot].exit = None;
         self.members[slot].target = Some(started);
+    }
+
+    /// The processes that this one started and that run.
+    pub(crate) fn pids(&mut self) -> Vec<u32> {
+        self.members.iter_mut().filter_map(Member::pid).collect()
+    }
+
+    /// Why not every validator runs and has settled a height, in words for each of which that is so.
+    pub(crate) fn problems(&mut self, height: Height) -> Vec<String> {
+        let members = self.members.iter_mut().enumerate();
+        members.filter_map(|(slot, member)| Some(format!("validator {slot} {}", member.problem(height)?))).collect()
     }
 
     /// The highest settled height that a node told of.
@@ -316,16 +343,18 @@ impl Cluster {
         self.members.iter().filter_map(Member::status).map(|status| status.standing.settled).min().unwrap_or_default()
     }
 
-    /// Ends the processes that this one started, cleanly. Gives those that do not run any more, or not by this one.
+    /// Ends the processes that this one started and that still run, cleanly.
     ///
     /// # Errors
-    /// If one does not end.
+    /// If one does not end so; the others have ended nevertheless.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         let targets: Vec<Target> = self.members.iter_mut().filter_map(|member| member.target.take()).collect();
         let running: Vec<Target> =
             targets.into_iter().filter_map(|mut target| target.is_running().then_some(target)).collect();
-        running.iter().try_for_each(Target::end)?;
-        running.into_iter().try_for_each(|target| target.ended().map(|_| ()))
+        let told: Vec<anyhow::Result<()>> = running.iter().map(Target::end).collect();
+        let ended = running.into_iter().zip(told).map(|(target, told)| told.and_then(|()| target.ended().map(|_| ())));
+        // Each is waited for before the first problem is told: what is dropped while it runs is killed.
+        ended.collect::<Vec<anyhow::Result<()>>>().into_iter().collect()
     }
 
     /// Where the sessions stand on disk.
@@ -418,16 +447,21 @@ mod tests {
             session: PathBuf::new(),
             key: [0; 32],
             target: Some(Target::of(child, address).expect("its output is piped")),
+            exit: None,
             status: Arc::new(Mutex::new(Some(status))),
             ended: Arc::default(),
         };
         assert_eq!((member.pid(), member.status()), (Some(pid), Some(status)));
+        assert_eq!(member.problem(Height::GENESIS), None);
+        assert_eq!(member.problem(Height(315)), Some("stands at height 0 of 315".into()));
         let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
         assert!(killed.success());
         while member.pid().is_some() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(member.status(), None);
+        let problem = member.problem(Height::GENESIS).expect("it was killed");
+        assert!(problem.starts_with("ended with signal: 9"), "{problem}");
         // Somebody else starts it again, and it answers.
         *member.status.lock().expect("whole") = Some(status);
         assert_eq!((member.pid(), member.status()), (None, Some(status)));

@@ -1,6 +1,7 @@
 //! Driving: connects the users, sends what is due when it is due, and hears what comes back.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ impl Driver {
         let fleet = Fleet::start(local, SOCKET_BYTES, clients, hear)?;
         let mut driver = Self { fleet, users, heard, connected_in: Duration::ZERO };
         let count = driver.users.list().len() as u64;
-        driver.heard.wait("connect", count, |heard| heard.up.load(Ordering::Relaxed))?;
+        driver.heard.wait("connect", count, |heard| heard.connections().users)?;
         driver.connected_in = began.elapsed();
         driver.prepare(load)?;
         Ok(driver)
@@ -99,8 +100,8 @@ impl Driver {
         &self.heard
     }
 
-    /// Sends every intent when it is due; `on_progress` is called about ten times a second. Gives after how long `stop` ended it,
-    /// where that was before the last intent.
+    /// Sends every intent when it is due; `on_progress` is called about ten times a second. Gives after how long that or `stop` ended
+    /// it, where that was before the last intent.
     ///
     /// # Errors
     /// If the signing thread stopped.
@@ -109,7 +110,7 @@ impl Driver {
         load: &Load,
         signed: SignedAhead,
         stop: &AtomicBool,
-        on_progress: impl FnMut(Duration, &Heard),
+        on_progress: impl FnMut(Duration, &Heard) -> ControlFlow<()>,
     ) -> anyhow::Result<Option<Duration>> {
         let users = self.users.list().len() as u64;
         let mut churned = 0;
@@ -123,6 +124,7 @@ impl Driver {
             while churned < (load.churn * now.as_secs_f64()) as u64 {
                 let _ = self.fleet.try_tell((u64::wrapping_mul(churned, 7_919) % users) as usize, Command::Reconnect);
                 churned += 1;
+                lock(&self.heard.connections).counted.asked = churned;
             }
         };
         schedule::run(load, &self.users, signed, &self.heard, stop, send, on_progress)

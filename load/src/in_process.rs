@@ -17,12 +17,13 @@ use net::wire::{Answer, AnswerVerdict};
 use serde_json::json;
 use storage::Session;
 
+use super::ending;
+use super::meter::{Meter, Seen};
 use super::report::Report;
-use super::run::{IN_PROCESS, Judged, Progress, RunSite, Running, judge, new_chain};
+use super::run::{IN_PROCESS, Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
 use super::scenario::Load;
-use super::schedule::{self, Heard, lock};
+use super::schedule::{self, Heard, goes_on, lock};
 use super::signing::SignedAhead;
-use super::target::Meter;
 use super::users::{FIRST_BET, PlayedChain, Users};
 use node::clock::Time;
 use node::config::Config;
@@ -151,7 +152,7 @@ fn start(opened: StartedNode, link: Link, threads: usize, end: Arc<AtomicBool>) 
 /// Runs a load in this process and judges it.
 ///
 /// # Errors
-/// If the node cannot be made, or stops.
+/// If the node cannot be made, or the users cannot take part.
 pub fn run(
     load: &Load,
     site: &RunSite,
@@ -167,7 +168,7 @@ pub fn run(
     let link = Link { inputs, heard: Arc::clone(&heard), began: Instant::now(), start: None };
     let node = start(opened, link, site.threads, Arc::clone(&end));
     let mut meter = Meter::new(std::process::id())?;
-    let mut samples = Vec::new();
+    let mut samples: Vec<Seen> = Vec::new();
     let started = std::time::SystemTime::now();
     let (mut signed_count, mut prepared_in) = (0, Duration::ZERO);
     let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)));
@@ -186,16 +187,17 @@ pub fn run(
         };
         schedule::run(load, &users, signed, &heard, stop, send, |elapsed, heard| {
             if elapsed.as_secs() as usize > samples.len() {
-                samples.push((meter.sample(), Default::default()));
+                samples.push(Seen { node: meter.sample(), own: None });
             }
-            let node = samples.last().map(|sample| sample.0);
-            on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
+            let seen = samples.last().and_then(|seen| seen.node);
+            on_progress(&Progress::Running(Running::of(elapsed, heard, seen)));
+            goes_on(!node.is_finished())
         })
     });
     end.store(true, Ordering::Relaxed);
-    let totals = node.join().map_err(|_| anyhow::anyhow!("the node panicked"))?;
+    let totals = node.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the node panicked")));
     let stopped_after = ran?;
-    let totals = totals?;
+    let problem = totals.as_ref().err().map(|problem| format!("{problem:#}"));
     let notes = vec![
         "Open loop: intent n is due at its time whatever the node does, and its latency counts from then. A receipt is \
          given after its height is on disk."
@@ -206,8 +208,10 @@ pub fn run(
              signed before the first was due."
         ),
     ];
-    let said = json!({ "root_chain": engine::hex(&totals.root_chain) });
+    let said = totals.ok().map(|totals| json!({ "root_chain": engine::hex(&totals.root_chain) }));
     let (tables, transport) = (played.tables, IN_PROCESS);
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
-    judge(load, judged, Some((&session, &said)))
+    let mut report = judge(load, judged, said.as_ref().map(|said| (session.as_path(), said)))?;
+    judge_also(&mut report, [ending::goal(1, problem.as_slice())]);
+    Ok(report)
 }

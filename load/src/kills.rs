@@ -172,6 +172,7 @@ impl<S: Send + 'static> Kills<S> {
             wanted: format!("{asked} of {asked}"),
             found: format!("{level} of {asked}"),
             met: level == asked,
+            limit: None,
         })
     }
 }

@@ -20,6 +20,8 @@ pub struct Recorder {
     /// From when an intent was due until the first word that the node has it: an acknowledgement, or a receipt that came
     /// without one. In microseconds.
     pub acknowledgements: Histogram<u64>,
+    /// From when an intent was due until the generator handed it to its connection, in microseconds: part of each of the others.
+    pub lateness: Histogram<u64>,
     /// Refused by code, shed included.
     pub refusals: BTreeMap<&'static str, u64>,
     seconds: Vec<Second>,
@@ -66,6 +68,7 @@ impl Default for Recorder {
         Self {
             receipts: histogram(3),
             acknowledgements: histogram(3),
+            lateness: histogram(3),
             refusals: BTreeMap::new(),
             seconds: Vec::new(),
             running: histogram(2),
@@ -115,6 +118,12 @@ impl Recorder {
     pub fn offered(&mut self, at: Duration) {
         self.total.offered += 1;
         self.second(at).counts.offered += 1;
+    }
+
+    /// An intent that was due at `due` had left the generator at `left`, both since the start.
+    pub fn left(&mut self, due: Duration, left: Duration) {
+        let micros = (left.saturating_sub(due).as_micros() as u64).clamp(1, LONGEST_US);
+        self.lateness.record(micros).expect("within the bounds");
     }
 
     /// An answer arrived at `now` for an intent that was due at `due`, both since the start. `first` if it is the first

@@ -31,10 +31,14 @@ pub use compare::{Comparison, Judgement, Row, SAME_PERCENT, Unit, comparison_htm
 pub use files::write_new_in;
 pub use html::html;
 
-/// Receipts are wanted within this time; plots draw it.
+/// Receipts are wanted within this time.
 pub const LATENCY_TARGET_MS: f64 = 50.0;
-/// The node is to stay within this memory; plots draw it.
+/// The node is to stay within this memory.
 pub const MEMORY_TARGET_MB: f64 = 512.0;
+/// The name of the target for what a player waits for; plots draw it where a run was judged by it.
+pub const RECEIPT_TARGET: &str = "bet to receipt, P95";
+/// The name of the target for the node's memory; plots draw it too.
+pub const MEMORY_TARGET: &str = "memory";
 /// Samples over time that a plot draws; a longer run is drawn in equal parts.
 pub const SAMPLES_MAX: usize = 600;
 
@@ -60,6 +64,9 @@ pub struct Report {
     pub summary: Summary,
     /// From when an intent was due to leave until the first word that the node has it: what routing costs.
     pub acknowledgement: Latencies,
+    /// From when an intent was due to leave until it had left the generator, which is part of both.
+    #[serde(default)]
+    pub lateness: Latencies,
     /// Refused intents by code.
     pub refusals: BTreeMap<String, u64>,
     /// Quantile, 0 to 1, and milliseconds, from when an intent was due to leave until its receipt.
@@ -169,12 +176,22 @@ pub struct Second {
     pub p95_ms: f64,
     /// All of them.
     pub max_ms: f64,
-    /// Processor time of the node; 100 is one core.
-    pub node_cpu_percent: f64,
+    /// Processor time of the node; 100 is one core. None where it was not seen in that second, as the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_cpu_percent: Option<f64>,
     /// Processor time of the generator.
-    pub own_cpu_percent: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_cpu_percent: Option<f64>,
     /// The node's memory, in megabytes.
-    pub rss_mb: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_mb: Option<f64>,
+}
+
+impl Second {
+    /// Whether any receipt arrived in it, be it a refusal: then the slowest took some time.
+    fn has_receipts(&self) -> bool {
+        self.max_ms > 0.0
+    }
 }
 
 /// What was wanted, and what was found.
@@ -188,6 +205,9 @@ pub struct Target {
     pub found: String,
     /// Whether that is what was wanted.
     pub met: bool,
+    /// The bound as a number, where plots draw it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
 }
 
 /// Why a report cannot be read.
@@ -285,26 +305,31 @@ fn in_parts(seconds: &[Second], parts_max: usize) -> Vec<Second> {
 
 /// One part as a second of its kind. It is not empty.
 fn joined(part: &[Second]) -> Second {
-    let mean = |figure: fn(&Second) -> f64| part.iter().map(figure).sum::<f64>() / part.len() as f64;
     let count = |figure: fn(&Second) -> u64| {
         let sum: u128 = part.iter().map(|second| u128::from(figure(second))).sum();
         (sum as f64 / part.len() as f64).round() as u64
     };
     let most = |figure: fn(&Second) -> f64| part.iter().map(figure).fold(0.0, f64::max);
+    let seen = |figure: fn(&Second) -> Option<f64>| part.iter().filter_map(figure).collect::<Vec<f64>>();
+    let mean_of = |seen: Vec<f64>| (!seen.is_empty()).then(|| seen.iter().sum::<f64>() / seen.len() as f64);
     // A second whose receipts are all there is must not vanish in the rounding of a mean.
     let settled: u128 = part.iter().map(|second| u128::from(second.settled)).sum();
-    let by_receipts: f64 = part.iter().map(|second| second.p50_ms * second.settled as f64).sum();
+    // A refusal has a receipt too.
+    let weight =
+        |second: &Second| if second.has_receipts() { second.settled as f64 + second.refused as f64 } else { 0.0 };
+    let receipts: f64 = part.iter().map(weight).sum();
+    let by_receipts: f64 = part.iter().map(|second| second.p50_ms * weight(second)).sum();
     Second {
         at_s: part[0].at_s,
         offered: count(|second| second.offered),
         acknowledged: count(|second| second.acknowledged),
         settled: count(|second| second.settled).max(u64::from(settled > 0)),
         refused: count(|second| second.refused),
-        p50_ms: if settled > 0 { by_receipts / settled as f64 } else { 0.0 },
+        p50_ms: if receipts > 0.0 { by_receipts / receipts } else { 0.0 },
         p95_ms: most(|second| second.p95_ms),
         max_ms: most(|second| second.max_ms),
-        node_cpu_percent: mean(|second| second.node_cpu_percent),
-        own_cpu_percent: mean(|second| second.own_cpu_percent),
-        rss_mb: most(|second| second.rss_mb),
+        node_cpu_percent: mean_of(seen(|second| second.node_cpu_percent)),
+        own_cpu_percent: mean_of(seen(|second| second.own_cpu_percent)),
+        rss_mb: seen(|second| second.rss_mb).into_iter().reduce(f64::max),
     }
 }

@@ -20,16 +20,19 @@ use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
 use super::drive::Driver;
+use super::ending;
 use super::hostile::{Disturbed, disturb};
+use super::meter::{Meter, Sample, Seen};
 use super::recorder::{Counts, Recorder, cdf, quantile_ms};
 use super::report::{
-    Host, LATENCY_TARGET_MS, Latencies, MEMORY_TARGET_MB, Offered, Report, Second, Summary, Target as Goal,
+    Host, LATENCY_TARGET_MS, Latencies, MEMORY_TARGET, MEMORY_TARGET_MB, Offered, RECEIPT_TARGET, Report, Second,
+    Summary, Target as Goal,
 };
 use super::rogue::RogueKind;
 use super::scenario::Load;
-use super::schedule::Heard;
+use super::schedule::{Heard, goes_on, lock};
 use super::signing::SignedAhead;
-use super::target::{Meter, Sample, Target};
+use super::target::Target;
 use super::users::{PlayedChain, Users, stray_key};
 use audit::replay::{ReplayConfig, replay};
 use keys::identity;
@@ -154,14 +157,14 @@ pub(super) fn meet(address: SocketAddr, seed: u64) -> anyhow::Result<(Welcome, P
 /// Runs a load at one node and judges it. `on_progress` is called while it goes on.
 ///
 /// # Errors
-/// If the node does not start or not end, or not all users can connect.
+/// If the node does not start, or not all users can connect.
 pub fn run(
     load: &Load,
     site: &RunSite,
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
-    let target = if site.target.is_none() { Some(start(load, site)?) } else { None };
+    let mut target = if site.target.is_none() { Some(start(load, site)?) } else { None };
     let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
     let (welcome, played) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
         Some(lost) => {
@@ -182,34 +185,35 @@ pub fn run(
     std::thread::sleep(Duration::from_micros(600) * load.idle);
     let mut node = target.as_ref().map(|target| Meter::new(target.pid())).transpose()?;
     let mut own = Meter::new(std::process::id())?;
-    let mut samples: Vec<(Sample, Sample)> = Vec::new();
+    let mut samples: Vec<Seen> = Vec::new();
     let started = SystemTime::now();
     let stopped_after = driver.run(load, signed, stop, |elapsed, heard| {
         if elapsed.as_secs() as usize > samples.len() {
-            let sample = (node.as_mut().map(Meter::sample).unwrap_or_default(), own.sample());
-            samples.push(sample);
+            samples.push(Seen { node: node.as_mut().and_then(Meter::sample), own: own.sample() });
         }
-        let seen = samples.last().filter(|_| node.is_some()).map(|sample| sample.0);
+        let seen = samples.last().and_then(|seen| seen.node);
         on_progress(&Progress::Running(Running::of(elapsed, heard, seen)));
+        goes_on(target.as_mut().is_none_or(Target::is_running))
     })?;
     let mut notes = notes(load, &driver, signed_count, &disturbed);
     let heard = driver.close();
     others.shutdown_timeout(Duration::from_secs(1));
-    let said = match target {
-        Some(target) => {
-            let session = target.session.clone();
-            let said = target.stop()?;
-            notes.push(format!("The node says: {said}"));
-            Some((session, said))
-        }
-        None => {
-            notes.push("The node was not started by this run: its memory and session are its own.".into());
-            None
-        }
-    };
+    let (mut recorded, mut goal) = (None, None);
+    if let Some(target) = target {
+        let session = target.session.clone();
+        let said = target.stop();
+        let problem = said.as_ref().err().map(|problem| format!("{problem:#}"));
+        goal = Some(ending::goal(1, problem.as_slice()));
+        notes.extend(said.as_ref().ok().map(|said| format!("The node says: {said}")));
+        recorded = said.ok().map(|said| (session, said));
+    } else {
+        notes.push("The node was not started by this run: its memory and session are its own.".into());
+    }
     let (tables, transport) = (played.tables, "quic");
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
-    judge(load, judged, said.as_ref().map(|(session, said)| (session.as_path(), said)))
+    let mut report = judge(load, judged, recorded.as_ref().map(|(session, said)| (session.as_path(), said)))?;
+    judge_also(&mut report, goal);
+    Ok(report)
 }
 
 /// What a reader of the report should know of the run.
@@ -228,8 +232,9 @@ fn notes(load: &Load, driver: &Driver, signed_count: u64, disturbed: &Disturbed)
     if load.watchers > 0 {
         notes.push(format!("{} updates of watched tables arrived.", driver.heard().updates()));
     }
-    if load.churn > 0.0 || driver.heard().reconnects() > 0 {
-        notes.push(format!("{} connections were lost and made again.", driver.heard().reconnects()));
+    let connections = driver.heard().connections();
+    if load.churn > 0.0 || connections.lost > 0 {
+        notes.push(connections.words());
     }
     if load.hostile + load.slow_readers + load.idle > 0 {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -243,9 +248,6 @@ fn notes(load: &Load, driver: &Driver, signed_count: u64, disturbed: &Disturbed)
     notes
 }
 
-/// The name of the target for what a player waits for.
-pub(super) const RECEIPT_TARGET: &str = "bet to receipt, P95";
-
 /// The name of the target for how much of what was due was settled.
 const SETTLED_TARGET: &str = "settled";
 
@@ -256,8 +258,8 @@ pub(super) const IN_PROCESS: &str = "in-process";
 pub(super) struct Judged<'a> {
     pub(super) site: &'a RunSite,
     pub(super) heard: &'a Heard,
-    /// The node's, and this process'; one a second.
-    pub(super) samples: &'a [(Sample, Sample)],
+    /// One a second.
+    pub(super) samples: &'a [Seen],
     pub(super) started: SystemTime,
     /// After how long it was stopped, where it did not come to its end.
     pub(super) stopped_after: Option<Duration>,
@@ -266,7 +268,40 @@ pub(super) struct Judged<'a> {
     pub(super) notes: Vec<String>,
 }
 
-/// Makes the report: figures, targets, and whether the recorded session agrees with what the node said at its end.
+/// Of the receipts' P95, the part by which the generator may be late before a reader is told that it measures itself.
+const OWN_PART: f64 = 0.2;
+
+/// What was heard that a reader has to know, beside the figures.
+fn what_was_heard(heard: &Heard) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(problem) = lock(&heard.problem).take() {
+        notes.push(format!("What befell the first user who could not go on: {problem}"));
+    }
+    let unsent = heard.unsent.load(Ordering::Relaxed);
+    if unsent > 0 {
+        notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
+    }
+    let (lateness, receipts) = heard.read(|recorder| (latencies(&recorder.lateness), latencies(&recorder.receipts)));
+    if lateness.max_ms > 0.0 {
+        let Latencies { p50_ms, p95_ms, max_ms, .. } = lateness;
+        let much =
+            if p95_ms > OWN_PART * receipts.p95_ms { ": more than a fifth of that is the generator's own" } else { "" };
+        notes.push(format!(
+            "Intents left the generator {p50_ms:.1} ms after they were due, {p95_ms:.1} ms at P95, {max_ms:.1} ms at most, which is \
+             part of their latency{much}."
+        ));
+    }
+    notes
+}
+
+/// Judges a run by more.
+pub(super) fn judge_also(report: &mut Report, goals: impl IntoIterator<Item = Goal>) {
+    report.targets.extend(goals);
+    report.summary.ok = report.targets.iter().all(|target| target.met);
+}
+
+/// Makes the report: figures, targets, and whether the recorded session agrees with what the node said at its end. Nothing is
+/// recorded where the node was somebody else's, or did not come to its end.
 pub(super) fn judge(
     load: &Load,
     judged: Judged<'_>,
@@ -278,12 +313,9 @@ pub(super) fn judge(
         let (lasted, asked) = (lasted.as_secs_f64(), load.duration.as_secs_f64());
         notes.push(format!("The run was stopped after {lasted:.1} of {asked} s: its figures are those of this time."));
     }
-    let unsent = heard.unsent.load(Ordering::Relaxed);
-    if unsent > 0 {
-        notes.push(format!("{unsent} of the lost intents never left the generator: its client was too far behind."));
-    }
+    notes.extend(what_was_heard(heard));
     let mut summary = summary(heard, samples, lasted);
-    if recorded.is_none() {
+    if site.target.is_some() {
         // The node is somebody else's: it was not seen.
         (summary.rss_mb, summary.cpu_percent) = (None, None);
     }
@@ -294,16 +326,16 @@ pub(super) fn judge(
         goals.retain(|goal| goal.name != SETTLED_TARGET);
         let (wanted, found) = (load.duration.as_secs_f64(), lasted.as_secs_f64());
         let (wanted, found) = (format!("{wanted} s"), format!("stopped after {found:.1} s"));
-        goals.push(Goal { name: "run to its end".into(), wanted, found, met: false });
+        goals.push(Goal { name: "run to its end".into(), wanted, found, met: false, limit: None });
     }
     if let Some((session, said)) = recorded {
-        let (goal, agrees) = replayed(session, said)?;
-        summary.replay_ok = Some(agrees);
+        let goal = replayed(session, said).unwrap_or_else(|problem| replay_goal(format!("{problem:#}"), false));
+        summary.replay_ok = Some(goal.met);
         goals.push(goal);
     }
     if transport == IN_PROCESS {
         // The players' memory is in the same process.
-        goals.retain(|goal| goal.name != "memory");
+        goals.retain(|goal| goal.name != MEMORY_TARGET);
     }
     summary.ok = goals.iter().all(|goal| goal.met);
     let code = |(code, count): (&&str, &u64)| ((*code).to_owned(), *count);
@@ -323,6 +355,7 @@ pub(super) fn judge(
         },
         summary,
         acknowledgement,
+        lateness: heard.read(|recorder| latencies(&recorder.lateness)),
         refusals: heard.read(|recorder| recorder.refusals.iter().map(code).collect()),
         receipt_cdf: heard.read(|recorder| cdf(&recorder.receipts)),
         acknowledgement_cdf: heard.read(|recorder| cdf(&recorder.acknowledgements)),
@@ -388,13 +421,13 @@ fn latencies(histogram: &hdrhistogram::Histogram<u64>) -> Latencies {
     }
 }
 
-fn summary(heard: &Heard, samples: &[(Sample, Sample)], lasted: Duration) -> Summary {
+fn summary(heard: &Heard, samples: &[Seen], lasted: Duration) -> Summary {
     heard.read(|recorder| {
         let Counts { offered, acknowledged, settled, refused } = recorder.total;
         let Latencies { p50_ms, p95_ms, p99_ms, max_ms } = latencies(&recorder.receipts);
         // The samples of the run itself, not of what came after.
         let run = &samples[..samples.len().min(lasted.as_secs() as usize)];
-        let cpu: f64 = run.iter().map(|sample| sample.0.cpu_percent).sum();
+        let cpu: Vec<f64> = run.iter().filter_map(|seen| Some(seen.node?.cpu_percent)).collect();
         Summary {
             offered,
             acknowledged,
@@ -406,18 +439,19 @@ fn summary(heard: &Heard, samples: &[(Sample, Sample)], lasted: Duration) -> Sum
             p95_ms,
             p99_ms,
             max_ms,
-            rss_mb: samples.iter().map(|sample| sample.0.memory_mb).reduce(f64::max),
-            cpu_percent: (!run.is_empty()).then(|| cpu / run.len() as f64),
+            rss_mb: samples.iter().filter_map(|seen| Some(seen.node?.memory_mb)).reduce(f64::max),
+            cpu_percent: (!cpu.is_empty()).then(|| cpu.iter().sum::<f64>() / cpu.len() as f64),
             replay_ok: None,
             ok: false,
         }
     })
 }
 
-fn seconds(heard: &Heard, samples: &[(Sample, Sample)]) -> Vec<Second> {
+fn seconds(heard: &Heard, samples: &[Seen]) -> Vec<Second> {
     heard.read(|recorder: &Recorder| {
         let second = |(at, second): (usize, super::recorder::Second)| {
-            let (node, own) = samples.get(at).or(samples.last()).copied().unwrap_or_default();
+            // The seconds after the last sample were not seen.
+            let Seen { node, own } = samples.get(at).copied().unwrap_or_default();
             Second {
                 at_s: at as f64,
                 offered: second.counts.offered,
@@ -427,9 +461,9 @@ fn seconds(heard: &Heard, samples: &[(Sample, Sample)]) -> Vec<Second> {
                 p50_ms: second.p50_ms,
                 p95_ms: second.p95_ms,
                 max_ms: second.max_ms,
-                node_cpu_percent: node.cpu_percent,
-                own_cpu_percent: own.cpu_percent,
-                rss_mb: node.memory_mb,
+                node_cpu_percent: node.map(|node| node.cpu_percent),
+                own_cpu_percent: own.map(|own| own.cpu_percent),
+                rss_mb: node.map(|node| node.memory_mb),
             }
         };
         recorder.seconds().enumerate().map(second).collect()
@@ -441,15 +475,11 @@ const JUDGED_PART: f64 = 5.0 / 6.0;
 
 /// What was wanted, and what was found.
 fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goal> {
-    let goal = |name: &str, wanted: String, found: String, met| Goal { name: name.into(), wanted, found, met };
+    let goal =
+        |name: &str, wanted: String, found: String, met| Goal { name: name.into(), wanted, found, met, limit: None };
     let answered = (summary.settled + summary.refused) as f64 / load.duration.as_secs_f64();
     let due = load.intents() as f64 / load.duration.as_secs_f64();
-    let mut goals = vec![goal(
-        RECEIPT_TARGET,
-        format!("under {LATENCY_TARGET_MS} ms"),
-        format!("{:.1} ms", summary.p95_ms),
-        summary.p95_ms < LATENCY_TARGET_MS && summary.settled > 0,
-    )];
+    let mut goals = vec![receipt_goal(summary, LATENCY_TARGET_MS)];
     // Near that rate and above it the node lets acknowledgements wait for their receipts, and there is no routing to be seen.
     if load.rate <= JUDGED_PART * f64::from(COALESCED_ABOVE_PER_S) {
         goals.push(goal(
@@ -468,13 +498,30 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
             summary.rate >= 0.99 * due,
         ),
     ]);
-    let memory = summary.rss_mb.map(|rss_mb| (format!("{rss_mb:.0} MB"), rss_mb < MEMORY_TARGET_MB));
-    goals.extend(memory.map(|(found, met)| goal("memory", format!("under {MEMORY_TARGET_MB} MB"), found, met)));
+    goals.extend(summary.rss_mb.map(|rss_mb| {
+        let (wanted, found) = (format!("under {MEMORY_TARGET_MB} MB"), format!("{rss_mb:.0} MB"));
+        Goal { limit: Some(MEMORY_TARGET_MB), ..goal(MEMORY_TARGET, wanted, found, rss_mb < MEMORY_TARGET_MB) }
+    }));
     goals
 }
 
+/// What is asked of the time from a bet to its receipt.
+pub(super) fn receipt_goal(summary: &Summary, limit_ms: f64) -> Goal {
+    Goal {
+        name: RECEIPT_TARGET.into(),
+        wanted: format!("under {limit_ms} ms"),
+        found: format!("{:.1} ms", summary.p95_ms),
+        met: summary.p95_ms < limit_ms && summary.settled > 0,
+        limit: Some(limit_ms),
+    }
+}
+
+fn replay_goal(found: String, met: bool) -> Goal {
+    Goal { name: "replay".into(), wanted: "agrees".into(), found, met, limit: None }
+}
+
 /// Replays the recorded session, and compares what it leads to with what the node said.
-fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<(Goal, bool)> {
+fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<Goal> {
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let _pool = engine::pool::build(threads)?;
@@ -486,7 +533,7 @@ fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<(Goal, b
         None => "another root chain than the node's".into(),
         Some(difference) => format!("differs at height {}", difference.height),
     };
-    Ok((Goal { name: "replay".into(), wanted: "agrees".into(), found, met: agrees }, agrees))
+    Ok(replay_goal(found, agrees))
 }
 
 fn machine() -> anyhow::Result<Host> {

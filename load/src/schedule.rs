@@ -1,5 +1,6 @@
 //! The schedule: intents go out when they are due, whatever comes back, and what comes back is timed from then.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use net::client::Event;
 use net::wire::{Answer, AnswerVerdict};
 use words::Failure;
 
+use super::connections::{Connections, Counted};
 use super::recorder::Recorder;
 use super::scenario::Load;
 use super::signing::{HANDED_AT_ONCE, SignedAhead};
@@ -28,8 +30,10 @@ const SHORT_REST: Duration = Duration::from_micros(500);
 const REST: Duration = Duration::from_millis(1);
 /// How long nothing may move in the preparation.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long what is under way at the end may take: longer than any intent may be applied.
-const LAST: Duration = Duration::from_secs(35);
+/// How long what is under way at the end may take: longer than any intent may be applied. How long before it is due an intent was
+/// signed is planned, and no bound; which expiries a node takes is one.
+pub(super) const LAST: Duration = Duration::from_secs(EXPIRY_AHEAD_S_MAX + 5);
+const _: () = assert!(LAST.as_secs() > EXPIRY_AHEAD_S_MAX, "whatever is lost is not applied a moment later");
 
 /// Intents of one user that can be told apart, at least: a million users send one now and then.
 const SLOTS_MIN: usize = 16;
@@ -47,8 +51,7 @@ pub struct Heard {
     pub(super) start: Mutex<Instant>,
     recorder: Mutex<Recorder>,
     due: Due,
-    pub(super) up: AtomicU64,
-    reconnects: AtomicU64,
+    pub(super) connections: Mutex<Connections>,
     pub(super) prepared: AtomicU64,
     updates: AtomicU64,
     /// Intents that never left this process.
@@ -88,8 +91,7 @@ impl Heard {
             start: Mutex::new(Instant::now()),
             recorder: Mutex::default(),
             due: Due::new(users, slots),
-            up: AtomicU64::new(0),
-            reconnects: AtomicU64::new(0),
+            connections: Mutex::new(Connections::new(users)),
             prepared: AtomicU64::new(0),
             updates: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
@@ -109,12 +111,12 @@ impl Heard {
 
     pub(super) fn hear(&self, user: usize, start: Instant, event: Event) {
         match event {
-            Event::Up { .. } => _ = self.up.fetch_add(1, Ordering::Relaxed),
-            Event::Down { .. } => _ = self.reconnects.fetch_add(1, Ordering::Relaxed),
+            Event::Up { .. } | Event::Down { .. } | Event::Connecting { .. } => {
+                lock(&self.connections).hear(user, &event);
+            }
             Event::Table { .. } => _ = self.updates.fetch_add(1, Ordering::Relaxed),
             Event::Answer(answer) => self.answered(user, start, &answer),
-            Event::Connecting { .. } | Event::Genesis(_) | Event::Account(_) => {}
-            Event::ClockSet { .. } | Event::Status(_) => {}
+            Event::Genesis(_) | Event::Account(_) | Event::ClockSet { .. } | Event::Status(_) => {}
         }
     }
 
@@ -184,9 +186,9 @@ impl Heard {
         read(&lock(&self.recorder))
     }
 
-    /// Connections that were lost and made again.
-    pub fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Relaxed)
+    /// What became of the users' connections.
+    pub fn connections(&self) -> Counted {
+        lock(&self.connections).counted
     }
 
     /// Updates of watched tables that arrived.
@@ -195,9 +197,14 @@ impl Heard {
     }
 }
 
-/// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `look` is called
-/// about ten times a second with the time since the start. Gives after how long `stop` ended it, where that was before the last
-/// intent.
+/// Whether a run goes on: not without a node, for hours in which nothing can answer.
+pub(super) fn goes_on(a_node_runs: bool) -> ControlFlow<()> {
+    if a_node_runs { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// Sends every intent when it is due, by `send`, which is also called with nothing from time to time. `on_progress` is called
+/// about ten times a second with the time since the start. Gives after how long that or `stop` ended it, where that was before the
+/// last intent.
 ///
 /// # Errors
 /// If the signing thread stopped.
@@ -208,7 +215,7 @@ pub(super) fn run(
     heard: &Heard,
     stop: &AtomicBool,
     mut send: impl FnMut(Duration, Option<(usize, Intent)>),
-    mut on_progress: impl FnMut(Duration, &Heard),
+    mut on_progress: impl FnMut(Duration, &Heard) -> ControlFlow<()>,
 ) -> anyhow::Result<Option<Duration>> {
     let count = load.intents();
     let waiting = (WAITING_S * load.rate) as usize / HANDED_AT_ONCE as usize + 1;
@@ -222,8 +229,8 @@ pub(super) fn run(
     let start = Instant::now();
     *lock(&heard.start) = start;
     let mut number = 0;
-    let mut looked = Duration::ZERO;
-    while number < count && !stop.load(Ordering::Relaxed) {
+    let (mut looked, mut is_over) = (Duration::ZERO, false);
+    while number < count && !is_over && !stop.load(Ordering::Relaxed) {
         let now = start.elapsed();
         let first = number;
         while number < count && load.due(number) <= now {
@@ -240,22 +247,26 @@ pub(super) fn run(
         }
         if number > first {
             let mut recorder = lock(&heard.recorder);
-            (first..number).for_each(|number| recorder.offered(load.due(number)));
+            let left = start.elapsed();
+            (first..number).for_each(|number| {
+                recorder.offered(load.due(number));
+                recorder.left(load.due(number), left);
+            });
         }
         send(now, None);
         if now >= looked {
             looked = now + Duration::from_millis(100);
-            on_progress(now, heard);
+            is_over = on_progress(now, heard).is_break();
         }
-        // Each rest costs the same, and an intent that goes out late counts as the node's delay.
+        // Each rest costs the same, and an intent that goes out late counts as the node's delay: how late is recorded.
         std::thread::sleep(if number - first <= FEW { SHORT_REST } else { REST });
     }
     let stopped_after = (number < count).then(|| start.elapsed());
     drop(handed);
     handing.join().map_err(|_| anyhow::anyhow!("the thread that hands over intents panicked"))??;
     let asked = Instant::now();
-    while heard.read(Recorder::unanswered) > 0 && asked.elapsed() < LAST {
-        on_progress(start.elapsed(), heard);
+    while heard.read(Recorder::unanswered) > 0 && !is_over && asked.elapsed() < LAST {
+        is_over = on_progress(start.elapsed(), heard).is_break();
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(stopped_after)

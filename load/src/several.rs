@@ -2,34 +2,34 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use engine::Height;
 use engine::genesis::KeySource;
-use engine::{Height, hex};
 use keys::keyfile;
 use net::transport::PLAYING_BYTES;
 use node::deal::deal;
 use node::init::now_ms;
-use serde_json::json;
 
 use super::cluster::{Cluster, free_places, local_config};
 use super::delays::Links;
 use super::drive::Driver;
+use super::ending::{self, Ending};
 use super::kills::{Kills, Starter, Validators};
-use super::report::Report;
+use super::meter::{Meter, Meters, Seen};
+use super::report::{RECEIPT_TARGET, Report};
 use super::rogue::Rogue;
-use super::run::{Judged, Progress, RECEIPT_TARGET, RunSite, Running, judge, meet, new_chain};
+use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, meet, new_chain, receipt_goal};
 use super::scenario::Load;
+use super::schedule::goes_on;
 use super::signing::SignedAhead;
-use super::target::{Meter, Sample, Target};
+use super::target::Target;
 use super::users::Users;
 
 /// Milliseconds from a bet to its receipt that are asked of several validators, for 95 of 100.
 const LATENCY_MS: f64 = 150.0;
 /// How long a validator that was killed has after the last intent to be level again: much longer than it takes.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
-/// How long the nodes have to come to one height at the end.
-const LEVEL: Duration = Duration::from_secs(10);
 
 /// Makes the validators' directories.
 fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
@@ -42,25 +42,6 @@ fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
     let genesis = |rows, group| chain.genesis(KeySource::Dealer, rows, group, now_ms()?);
     let dealt = deal(&site.dir, &free_places(site.nodes)?, &base, None, |_, _| keyfile::draw(), genesis)?;
     Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
-}
-
-/// The processor time of all nodes, and the memory of the largest.
-struct Meters(Vec<(u32, Meter)>);
-
-impl Meters {
-    fn sample(&mut self, cluster: &mut Cluster) -> Sample {
-        for member in &mut cluster.members {
-            let Some(pid) = member.pid() else { continue };
-            if self.0.iter().all(|(known, _)| *known != pid) {
-                self.0.extend(Meter::new(pid).ok().map(|meter| (pid, meter)));
-            }
-        }
-        let samples = self.0.iter_mut().map(|(_, meter)| meter.sample());
-        samples.fold(Sample::default(), |all, one| Sample {
-            memory_mb: all.memory_mb.max(one.memory_mb),
-            cpu_percent: all.cpu_percent + one.cpu_percent,
-        })
-    }
 }
 
 impl Validators for Cluster {
@@ -110,7 +91,7 @@ fn notes(site: &RunSite, honest: usize, rogue: Option<Rogue>) -> Vec<String> {
 /// Runs a load against several validators and judges it.
 ///
 /// # Errors
-/// If the nodes do not start or end, or not all users can connect.
+/// If the nodes do not start, or not all users can connect.
 pub fn run(
     load: &Load,
     site: &RunSite,
@@ -130,42 +111,32 @@ pub fn run(
     let users = Users::new(load.users, house, load.seed, welcome.standing.now_ms);
     let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)))?;
     let driver = Driver::connect(load, &addresses, users)?;
-    let mut meters = Meters(Vec::new());
+    let mut meters = Meters::new(&cluster.pids())?;
     let mut own = Meter::new(std::process::id())?;
-    let mut samples: Vec<(Sample, Sample)> = Vec::new();
+    let mut samples: Vec<Seen> = Vec::new();
     let mut kills = Kills::new(load, site.kill);
     let started = SystemTime::now();
     let stopped_after = driver.run(load, signed, stop, |elapsed, heard| {
         kills.turn(elapsed, &mut cluster);
         if elapsed.as_secs() as usize > samples.len() {
-            samples.push((meters.sample(&mut cluster), own.sample()));
+            samples.push(Seen { node: meters.sample(&cluster.pids()), own: own.sample() });
         }
-        let node = samples.last().map(|sample| sample.0);
+        let node = samples.last().and_then(|seen| seen.node);
         on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
+        goes_on(!cluster.pids().is_empty())
     })?;
     kills.finish(&mut cluster, stop, BACK_WITHIN);
     let mut notes = notes(site, honest.len(), rogue);
     notes.append(&mut kills.notes);
-    notes.push(format!("{} connections of users were lost and made again.", driver.heard().reconnects()));
+    notes.push(driver.heard().connections().words());
     let heard = driver.close();
-    let until = Instant::now() + LEVEL;
-    while cluster.lowest() < cluster.highest() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    cluster.stop()?;
-    let compared = cluster.compare()?;
+    let Ending { goals, recorded } = ending::end(&mut cluster);
     let (tables, transport) = (welcome.tables, "quic");
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
-    let session = &cluster.members[0].session;
-    let last = audit::walker::last_settled(session)?.map(|(_, root_chain)| hex(&root_chain));
-    let said = json!({ "root_chain": last });
-    let mut report = judge(load, judged, Some((session, &said)))?;
+    let mut report = judge(load, judged, recorded.as_ref().map(|(session, said)| (session.as_path(), said)))?;
     for target in report.targets.iter_mut().filter(|target| target.name == RECEIPT_TARGET) {
-        target.wanted = format!("under {LATENCY_MS} ms");
-        target.met = report.summary.p95_ms < LATENCY_MS && report.summary.settled > 0;
+        *target = receipt_goal(&report.summary, LATENCY_MS);
     }
-    report.targets.extend(kills.goal());
-    report.targets.push(compared.goal());
-    report.summary.ok = report.targets.iter().all(|target| target.met);
+    judge_also(&mut report, kills.goal().into_iter().chain(goals));
     Ok(report)
 }

@@ -3,13 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Bytes at the end of a log in which its last line is looked for.
 const LAST_BYTES: u64 = 64 << 10;
@@ -64,6 +63,8 @@ impl Target {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
+            // Ctrl-C at a terminal goes to a whole group: the node would end while it is still asked. It ends with its input.
+            .process_group(0)
             .spawn()
             .context("the node's process")?;
         let stdout = child.stdout.take().context("the node's output")?;
@@ -89,6 +90,11 @@ impl Target {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// How its process has ended, if it has.
+    pub fn exit(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// Tells it to end, and does not wait for that.
     ///
     /// # Errors
@@ -102,8 +108,11 @@ impl Target {
     ///
     /// # Errors
     /// If it does not end, or says nothing.
-    pub fn stop(self) -> anyhow::Result<Value> {
-        self.end()?;
+    pub fn stop(mut self) -> anyhow::Result<Value> {
+        // The number of one that has ended may be another process' by now.
+        if self.is_running() {
+            self.end()?;
+        }
         self.ended()
     }
 
@@ -138,56 +147,4 @@ fn last_line(log: &Path, before: u64) -> Option<String> {
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
     Some(line.trim_start_matches("bitcraps: ").to_owned())
-}
-
-/// Memory and processor time of a process, sampled.
-pub struct Meter {
-    system: System,
-    pid: Pid,
-    last: (Instant, u64),
-}
-
-/// One sample.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Sample {
-    /// Memory that is the process' own (anonymous and shared), in megabytes.
-    pub memory_mb: f64,
-    /// Processor time since the last sample; 100 is one core.
-    pub cpu_percent: f64,
-}
-
-impl Meter {
-    /// For a process of this machine.
-    ///
-    /// # Errors
-    /// If the system shows no processes.
-    pub fn new(pid: u32) -> anyhow::Result<Self> {
-        let system = System::new().context("this system's processes")?;
-        let mut meter = Self { system, pid: Pid::from_u32(pid), last: (Instant::now(), 0) };
-        meter.sample();
-        Ok(meter)
-    }
-
-    /// Processor time since the last sample, and memory now.
-    pub fn sample(&mut self) -> Sample {
-        let what = ProcessRefreshKind::nothing().with_cpu().with_memory();
-        self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), false, what);
-        let Some(process) = self.system.process(self.pid) else { return Sample::default() };
-        let (now, cpu_ms) = (Instant::now(), process.accumulated_cpu_time());
-        let elapsed_ms = now.duration_since(self.last.0).as_secs_f64() * 1_000.0;
-        let cpu_percent = cpu_ms.saturating_sub(self.last.1) as f64 / elapsed_ms.max(1.0) * 100.0;
-        self.last = (now, cpu_ms);
-        let resident = process.memory();
-        Sample { memory_mb: own_memory(self.pid.as_u32()).unwrap_or(resident) as f64 / 1e6, cpu_percent }
-    }
-}
-
-/// RssAnon and RssShmem of a process, in bytes: mapped files are the system's to take back.
-fn own_memory(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
-    };
-    Some((kib("RssAnon:")? + kib("RssShmem:")?) * 1_024)
 }

@@ -11,18 +11,18 @@ use super::args::{Format, OutputArgs, time, workers_in_range};
 use super::bars::bar;
 use super::signals::stop_signals;
 use load::kills::shortest_run;
+use load::meter::Sample;
 use load::report::{Comparison, Report, comparison_html, write_new_in};
 use load::rogue::RogueKind;
 use load::run::{Progress, RunSite, run as run_load};
 use load::scenario::{DURATION_MAX, HostileKind, Load, Scenario};
-use load::target::Sample;
 use net::settings::parse_address;
 use node::config::workers;
 use words::{Failure, thousands};
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60s\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 1m\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60s --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, bet to acknowledgement P95 under 10 ms,\nnothing lost, 99% of what was due settled, memory under 512 MB, and the recorded session replays to the same root chain.\nOf several validators also: receipts under 150 ms, those that were killed are level again, and all root chains are equal."
+    after_help = "Examples:\n  bitcraps load baseline --time-scale 0.1        30 seconds instead of 5 minutes\n  bitcraps load peak --report reports/peak\n  bitcraps load baseline --nodes 4 --kill 1 --duration 60s\n  bitcraps load baseline --nodes 4 --delay-ms 5..15 --duration 1m\n  bitcraps load pledged --users 200               half of them bring half of their dice\n  bitcraps load peak --rate 15000 --duration 60s --watchers 100 --hostile 50\n  bitcraps load --compare reports/before reports/after\n\nExit codes: 6 if a target was missed. The targets: bet to receipt P95 under 50 ms, bet to acknowledgement P95 under 10 ms,\nnothing lost, 99% of what was due settled, memory under 512 MB, the node runs to the end, and the recorded session replays\nto the same root chain. Of several validators also: receipts under 150 ms, those that were killed are level again, all run\nand are level at the end, and all root chains are equal."
 )]
 pub struct LoadArgs {
     /// How much, and for how long.

@@ -185,7 +185,7 @@ fn push_latencies(body: &mut String, report: &Report) {
         ("max", receipts.max_ms, acknowledged.max_ms),
     ];
     for (name, receipt, acknowledged) in rows {
-        let receipt = (report.summary.settled > 0).then_some(receipt);
+        let receipt = (receipts.max_ms > 0.0).then_some(receipt);
         let acknowledged = (report.summary.acknowledged > 0).then_some(acknowledged);
         push_row(body, name, &[&with_unit(receipt, "ms"), &with_unit(acknowledged, "ms")]);
     }

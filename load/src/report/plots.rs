@@ -1,7 +1,7 @@
 //! The plots of one run, or of two in the same axes.
 
 use super::svg::{Axis, Limit, Line, Plot, Scale};
-use super::{LATENCY_TARGET_MS, MEMORY_TARGET_MB, Report, SAMPLES_MAX, Second, in_parts};
+use super::{MEMORY_TARGET, RECEIPT_TARGET, Report, SAMPLES_MAX, Second, in_parts};
 
 /// Where a line runs.
 type Points = Vec<(f64, f64)>;
@@ -39,14 +39,7 @@ pub fn figures<'a>(reports: &[&'a Report]) -> Vec<Figure> {
             " Up to {part} seconds are drawn as one: counts, p50 and CPU as their mean, p95, max and memory as the largest."
         ),
     };
-    let run = |report: &&'a Report| {
-        let mut seconds = in_parts(&report.seconds, SAMPLES_MAX);
-        // A node that runs elsewhere has no line at zero.
-        for second in seconds.iter_mut().filter(|_| report.summary.rss_mb.is_none()) {
-            (second.rss_mb, second.node_cpu_percent) = (f64::NAN, f64::NAN);
-        }
-        Run { seconds, report }
-    };
+    let run = |report: &&'a Report| Run { seconds: in_parts(&report.seconds, SAMPLES_MAX), report };
     let runs = reports.iter().map(run).collect();
     let runs = Runs { runs, parts };
     vec![runs.distribution(), runs.latency(), runs.rate(), runs.cpu(), runs.memory()]
@@ -93,7 +86,28 @@ impl Runs<'_> {
             let mark = |second: &Second| (second.at_s / unit, figures[index].1(second).unwrap_or(f64::NAN));
             run.seconds.iter().map(mark).collect()
         };
-        (across, self.lines(&names, marks))
+        let mut lines = self.lines(&names, marks);
+        // What was never seen has no line, and no name beside those that have one.
+        lines.retain(|line| line.marks.iter().any(|mark| mark.1.is_finite()));
+        (across, lines)
+    }
+
+    /// The bound that a run was judged by, or both were by the same.
+    fn limit(&self, target: &str, unit: &str, upright: bool) -> Option<Limit> {
+        let limit_of = |run: &Run<'_>| run.report.targets.iter().find(|found| found.name == target)?.limit;
+        let value = self.runs.first().and_then(limit_of)?;
+        let is_common = self.runs.iter().all(|run| limit_of(run) == Some(value));
+        is_common.then(|| Limit { name: format!("target {value} {unit}"), value, upright })
+    }
+
+    /// What has to be said where a run's node and its generator are one process.
+    fn shared(&self) -> &'static str {
+        let is_shared = self.runs.iter().any(|run| run.report.load.transport == "in-process");
+        if is_shared {
+            " In-process, the node and the generator are one: what the node has is that of both."
+        } else {
+            ""
+        }
     }
 
     fn distribution(&self) -> Figure {
@@ -102,14 +116,15 @@ impl Runs<'_> {
             cdf.iter().map(|(quantile, ms)| (*ms, *quantile)).collect()
         });
         let all = || lines.iter().flat_map(|line| &line.marks);
-        let across = Scale::ratios(all().map(|mark| mark.0).chain([LATENCY_TARGET_MS]));
+        let limit = self.limit(RECEIPT_TARGET, "ms", true);
+        let across = Scale::ratios(all().map(|mark| mark.0).chain(limit.iter().map(|limit| limit.value)));
         let up = Scale::nines(all().map(|mark| mark.1));
         let plot = Plot {
             title: "Latency: how many answers came within a time".into(),
             across: Axis { title: "milliseconds, logarithmic".into(), scale: across },
             up: Axis { title: "share of answers, a step for each nine".into(), scale: up },
             lines,
-            limit: Some(Limit { name: "target 50 ms", value: LATENCY_TARGET_MS, upright: true }),
+            limit,
         };
         let caption = "Further left is faster. Lost intents have no latency, and are in no share.".into();
         Figure { plot, caption }
@@ -117,7 +132,7 @@ impl Runs<'_> {
 
     fn latency(&self) -> Figure {
         fn heard(second: &Second, ms: f64) -> Option<f64> {
-            (second.settled > 0).then_some(ms)
+            second.has_receipts().then_some(ms)
         }
         let figures: [OfSecond; 3] = [
             ("p50", |second| heard(second, second.p50_ms)),
@@ -126,13 +141,14 @@ impl Runs<'_> {
         ];
         // The largest of each second is noise to compare; the distribution has the largest of all.
         let (across, lines) = self.over_time(if self.runs.len() == 1 { &figures } else { &figures[..2] });
-        let scale = Scale::ratios(values(&lines).chain([LATENCY_TARGET_MS]));
+        let limit = self.limit(RECEIPT_TARGET, "ms", false);
+        let scale = Scale::ratios(values(&lines).chain(limit.iter().map(|limit| limit.value)));
         let plot = Plot {
             title: "Latency of receipts over time".into(),
             across,
             up: Axis { title: "milliseconds, logarithmic".into(), scale },
             lines,
-            limit: Some(Limit { name: "target 50 ms", value: LATENCY_TARGET_MS, upright: false }),
+            limit,
         };
         Figure { plot, caption: format!("A second without receipts is a gap.{}", self.parts) }
     }
@@ -149,27 +165,26 @@ impl Runs<'_> {
     }
 
     fn cpu(&self) -> Figure {
-        let (across, lines) = self.over_time(&[
-            ("node", |second| Some(second.node_cpu_percent)),
-            ("generator", |second| Some(second.own_cpu_percent)),
-        ]);
+        let (across, lines) = self
+            .over_time(&[("node", |second| second.node_cpu_percent), ("generator", |second| second.own_cpu_percent)]);
         let up = Axis { title: "percent of one core".into(), scale: Scale::rounded(values(&lines)) };
         let plot = Plot { title: "Processor time of node and generator".into(), across, up, lines, limit: None };
         let caption = "A generator without processor time to spare measures itself.";
-        Figure { plot, caption: format!("{caption}{}", self.parts) }
+        Figure { plot, caption: format!("{caption}{}{}", self.shared(), self.parts) }
     }
 
     fn memory(&self) -> Figure {
-        let (across, lines) = self.over_time(&[("memory", |second| Some(second.rss_mb))]);
-        let scale = Scale::rounded(values(&lines).chain([MEMORY_TARGET_MB]));
+        let (across, lines) = self.over_time(&[("memory", |second| second.rss_mb)]);
+        let limit = self.limit(MEMORY_TARGET, "MB", false);
+        let scale = Scale::rounded(values(&lines).chain(limit.iter().map(|limit| limit.value)));
         let plot = Plot {
             title: "Memory of the node".into(),
             across,
             up: Axis { title: "megabytes resident".into(), scale },
             lines,
-            limit: Some(Limit { name: "target 512 MB", value: MEMORY_TARGET_MB, upright: false }),
+            limit,
         };
-        Figure { plot, caption: self.parts.trim_start().to_owned() }
+        Figure { plot, caption: format!("{}{}", self.shared(), self.parts).trim_start().to_owned() }
     }
 }
 

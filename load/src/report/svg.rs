@@ -35,7 +35,7 @@ pub struct Line {
 /// A straight line at a target.
 pub struct Limit {
     /// What is written beside it.
-    pub name: &'static str,
+    pub name: String,
     /// The target, as the axis counts.
     pub value: f64,
     /// Whether the target is one of the axis across, so that its line is upright.
@@ -168,11 +168,11 @@ impl Plot {
             straight(svg, "limit", [x, top, x, bottom]);
             // Above the frame, where no line runs.
             let half = limit.name.chars().count() as f64 * LETTER_WIDE / 2.0;
-            text(svg, x.min(right - half).max(left + half), top - 4.0, "label limit-text middle", limit.name);
+            text(svg, x.min(right - half).max(left + half), top - 4.0, "label limit-text middle", &limit.name);
         } else {
             let y = frame.y(&self.up, limit.value);
             straight(svg, "limit", [left, y, right, y]);
-            text(svg, right - 4.0, y - 5.0, "label limit-text end", limit.name);
+            text(svg, right - 4.0, y - 5.0, "label limit-text end", &limit.name);
         }
     }
 

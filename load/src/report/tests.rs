@@ -2,6 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::scenario::DURATION_MAX;
+use crate::schedule::LAST;
 
 /// A run as a small machine gives it: slow to start, one stall, a tail.
 fn sample(rate: f64, slow: f64) -> Report {
@@ -32,9 +33,9 @@ fn sample(rate: f64, slow: f64) -> Report {
             p50_ms,
             p95_ms: places(p50_ms * (1.5 + 0.3 * next()) * stall.sqrt()),
             max_ms: places(p50_ms * (2.0 + 2.0 * next()) * stall),
-            node_cpu_percent: places(61.0 + 9.0 * next()),
-            own_cpu_percent: places(24.0 + 6.0 * next()),
-            rss_mb: places(96.0 + (at as f64).sqrt()),
+            node_cpu_percent: Some(places(61.0 + 9.0 * next())),
+            own_cpu_percent: Some(places(24.0 + 6.0 * next())),
+            rss_mb: Some(places(96.0 + (at as f64).sqrt())),
         }
     };
     let cdf = |base: f64, spread: f64| {
@@ -47,7 +48,9 @@ fn sample(rate: f64, slow: f64) -> Report {
         wanted: wanted.into(),
         found: found.into(),
         met,
+        limit: None,
     };
+    let drawn = |limit, target| Target { limit: Some(limit), ..target };
     Report {
         scenario: "steady".into(),
         command: "bitcraps load steady --users 1000 --rate 2000 --seconds 120 --seed 7 --out reports/steady".into(),
@@ -79,6 +82,7 @@ fn sample(rate: f64, slow: f64) -> Report {
             ok: true,
         },
         acknowledgement: Latencies { p50_ms: 0.412, p95_ms: 1.93, p99_ms: 5.27, max_ms: 38.6 },
+        lateness: Latencies { p50_ms: 0.31, p95_ms: 0.87, p99_ms: 1.4, max_ms: 7.2 },
         refusals: [("number_seen", 402), ("felt_full", 3_001), ("too_late", 200)]
             .map(|(code, count)| (code.to_owned(), count))
             .into(),
@@ -86,9 +90,9 @@ fn sample(rate: f64, slow: f64) -> Report {
         acknowledgement_cdf: cdf(0.2, 2.6),
         seconds: (0..120).map(second).collect(),
         targets: vec![
-            words("receipts, p95", "at most 50 ms", "19.8 ms", true),
+            drawn(50.0, words(RECEIPT_TARGET, "under 50 ms", "19.8 ms", true)),
             words("settled", "at least 1,900 /s", "1,970 /s", true),
-            words("memory", "at most 512 MB", "107 MB", true),
+            drawn(512.0, words(MEMORY_TARGET, "under 512 MB", "107 MB", true)),
             words("lost intents", "none", "2", false),
         ],
         notes: vec!["Generator and node shared the machine's two cores.".into()],
@@ -116,6 +120,7 @@ fn nothing() -> Report {
             ok: false,
         },
         acknowledgement: Latencies::default(),
+        lateness: Latencies::default(),
         refusals: BTreeMap::new(),
         receipt_cdf: Vec::new(),
         acknowledgement_cdf: Vec::new(),
@@ -200,9 +205,9 @@ fn the_report_of_the_longest_run_can_be_read() {
         p50_ms: 600_000.123_456,
         p95_ms: 600_000.123_456,
         max_ms: 600_000.123_456,
-        node_cpu_percent: 102_400.123_456,
-        own_cpu_percent: 102_400.123_456,
-        rss_mb: 1_000_000.123_456,
+        node_cpu_percent: Some(102_400.123_456),
+        own_cpu_percent: Some(102_400.123_456),
+        rss_mb: Some(1_000_000.123_456),
     };
     let bytes = |seconds: usize| {
         let report = Report { seconds: vec![busy; seconds], ..sample(2_000.0, 1.0) };
@@ -210,7 +215,7 @@ fn the_report_of_the_longest_run_can_be_read() {
     };
     let of_one = (bytes(101) - bytes(1)) / 100;
     // What is under way at the end is waited for.
-    let seconds = DURATION_MAX.as_secs() + 60;
+    let seconds = DURATION_MAX.as_secs() + LAST.as_secs() + 60;
     assert!(bytes(0) + of_one * seconds <= REPORT_BYTES_MAX, "{of_one} bytes a second");
 }
 
@@ -281,6 +286,52 @@ fn the_page_has_every_figure() {
 }
 
 #[test]
+fn a_page_draws_the_bounds_of_its_targets_and_what_was_seen() {
+    let mut several = sample(2_000.0, 1.0);
+    several.targets[0].limit = Some(150.0);
+    let page = html(&several);
+    assert!(page.contains("target 150 ms") && !page.contains("target 50 ms"));
+    let both = comparison_html(&several, &sample(2_000.0, 1.0));
+    assert!(!both.contains("target 150 ms") && !both.contains("target 50 ms"), "they were judged by different ones");
+    assert!(both.contains("target 512 MB"));
+    // As in one process: the generator is not seen by itself, and nobody judges the memory of both.
+    let mut shared = sample(2_000.0, 1.0);
+    shared.load.transport = "in-process".into();
+    shared.targets.retain(|target| target.name != MEMORY_TARGET);
+    shared.seconds.iter_mut().for_each(|second| second.own_cpu_percent = None);
+    let page = html(&shared);
+    assert_sound(&page);
+    assert!(page.contains("target 50 ms") && !page.contains("target 512 MB"));
+    assert!(!page.contains("generator</span>") && page.contains("what the node has is that of both"), "{page}");
+}
+
+#[test]
+fn a_second_of_refusals_alone_has_times() {
+    let mut report = sample(2_000.0, 1.0);
+    for second in &mut report.seconds {
+        (second.settled, second.refused) = (0, 10);
+    }
+    report.summary.settled = 0;
+    let of_latency = |report: &Report| {
+        let figure = plots::figures(&[report]).into_iter().nth(1).expect("latency over time");
+        let drawn = figure.plot.lines.iter().flat_map(|line| &line.marks).filter(|mark| mark.1.is_finite()).count();
+        (drawn, figure.caption)
+    };
+    assert_eq!(of_latency(&report), (3 * 120, "A second without receipts is a gap.".into()));
+    assert!(
+        html(&report).contains("12.4 ms")
+            && Comparison::of(&report, &report)
+                .rows
+                .iter()
+                .any(|row| { row.figure == "receipt p50" && row.a.is_some() })
+    );
+    let part = joined(&report.seconds[..2]);
+    assert!(part.p50_ms > 0.0, "{part:?}");
+    report.seconds.iter_mut().for_each(|second| (second.p50_ms, second.p95_ms, second.max_ms) = (0.0, 0.0, 0.0));
+    assert_eq!(of_latency(&report).0, 0);
+}
+
+#[test]
 fn foreign_text_is_escaped() {
     let mut report = sample(2_000.0, 1.0);
     let evil = "<b onload='x'>&\"";
@@ -290,7 +341,7 @@ fn foreign_text_is_escaped() {
     }
     notes.push(evil.into());
     load.options.push((evil.into(), evil.into()));
-    targets.push(Target { name: evil.into(), wanted: evil.into(), found: evil.into(), met: false });
+    targets.push(Target { name: evil.into(), wanted: evil.into(), found: evil.into(), met: false, limit: None });
     refusals.insert(evil.into(), 1);
     for page in [html(&report), comparison_html(&report, &sample(2_000.0, 1.0))] {
         assert_sound(&page);
@@ -308,7 +359,8 @@ fn runs_of_nothing_and_of_one_second_have_pages() {
     one.seconds.truncate(1);
     one.receipt_cdf = vec![(1.0, 3.0)];
     let mut odd = sample(2_000.0, 1.0);
-    odd.seconds[5] = Second { at_s: f64::NAN, settled: u64::MAX, p50_ms: f64::MAX, rss_mb: -1.0, ..odd.seconds[5] };
+    odd.seconds[5] =
+        Second { at_s: f64::NAN, settled: u64::MAX, p50_ms: f64::MAX, rss_mb: Some(-1.0), ..odd.seconds[5] };
     for report in [&nothing(), &zeros, &one, &odd] {
         assert_sound(&html(report));
         assert_sound(&comparison_html(report, &sample(2_000.0, 1.0)));
@@ -397,7 +449,7 @@ fn what_was_not_measured_is_neither_zero_nor_compared() {
     (elsewhere.summary.rss_mb, elsewhere.summary.cpu_percent, elsewhere.summary.replay_ok) = (None, None, None);
     elsewhere.targets.truncate(3);
     for second in &mut elsewhere.seconds {
-        (second.rss_mb, second.node_cpu_percent) = (0.0, 0.0);
+        (second.rss_mb, second.node_cpu_percent) = (None, None);
     }
     let json = elsewhere.json().expect("json");
     assert_eq!(serde_json::from_str::<Report>(&json).expect("a report"), elsewhere);
