@@ -5,6 +5,8 @@
 // Seconds that the charts show, and between two readings that nothing joins.
 const SPAN = 600;
 const GAP = 5;
+// How long nothing may come from a node that tells something every second, or every other where it takes no readings.
+const SILENCE_MS = 5000;
 const tiles = new Map();
 const times = [];
 const byId = (id) => document.getElementById(id);
@@ -184,6 +186,7 @@ function heard(event, amiss = "") {
   const lost = byId("lost");
   if (lost.textContent !== amiss) lost.textContent = amiss;
   lost.hidden = amiss === "";
+  heardAt = performance.now();
   document.body.classList.remove("stale");
   take(event);
 }
@@ -191,7 +194,8 @@ function heard(event, amiss = "") {
 function silent() {
   const lost = byId("lost");
   if (!document.body.classList.contains("stale")) {
-    lost.textContent = `No word from the node since ${new Date().toLocaleTimeString()}; what follows is old.`;
+    const since = new Date(Date.now() - (performance.now() - heardAt));
+    lost.textContent = `No word from the node since ${since.toLocaleTimeString()}; what follows is old.`;
   }
   lost.hidden = false;
   document.body.classList.add("stale");
@@ -199,10 +203,28 @@ function silent() {
   byId("state").dataset.level = "unknown";
 }
 
+// When the node was last heard, and asked for its events, by a clock that nobody sets; and the stream of them.
+let heardAt = performance.now();
+let askedAt = heardAt;
+let stream;
+
+// A machine that hangs, and a link that swallows all, end no stream: only that nothing comes any more tells of them.
+function listen() {
+  const now = performance.now();
+  if (now - heardAt > SILENCE_MS) silent();
+  // Nor may such a stream ever bring anything again.
+  if (now - Math.max(heardAt, askedAt) > 2 * SILENCE_MS && stream.readyState === EventSource.OPEN) {
+    stream.close();
+    follow();
+  }
+}
+
 const NO_STREAM = "No stream for this page: as many pages follow this node as may, or a proxy lets none through. It asks every few seconds.";
 
 function follow() {
+  askedAt = performance.now();
   const events = new EventSource("events");
+  stream = events;
   events.onmessage = (message) => heard(JSON.parse(message.data));
   events.onerror = async () => {
     // A browser tries again by itself, unless the answer was no stream: then the node may be well, and have no place.
@@ -226,7 +248,9 @@ async function begin() {
   const [page, history] = await Promise.all(["api/page", "api/history"].map(answer));
   build(page, history);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tiles.forEach((tile) => tile.plot.redraw()));
+  heardAt = performance.now();
   follow();
+  setInterval(listen, 1000);
 }
 
 begin().catch((error) => {

@@ -34,6 +34,9 @@ use crate::text::exposition;
 use crate::tiles::{SECTIONS, tiles};
 use crate::watching::{Shared, Viewer};
 
+/// How long a page waits for a reading: then it is told how the node is without one.
+const READING_WITHIN: Duration = Duration::from_secs(2);
+
 /// What the page may load, and from where: this node alone.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -268,7 +271,8 @@ async fn events(State(shared): State<Arc<Shared>>) -> Response {
 fn follow(shared: Arc<Shared>, viewer: Viewer) -> impl Stream<Item = Result<Event, Infallible>> {
     // The page that has just come is told at once.
     unfold((shared, viewer, true), |(shared, mut viewer, is_new)| async move {
-        if !is_new && !viewer.next().await {
+        // Where no reading is taken, as when the disk hangs, the page would go on to show a node that is well: it is told without one.
+        if !is_new && tokio::time::timeout(READING_WITHIN, viewer.next()).await == Ok(false) {
             return None;
         }
         let event = Event::default().data(shared.event().to_string());

@@ -131,6 +131,27 @@ async function silent(page) {
   await page.waitForFunction(() => document.querySelector("#state").textContent === "ready" && document.querySelector("#lost").hidden);
 }
 
+// A stream that stays open and brings nothing, as of a machine that hangs, is no node that is ready; the page takes another.
+async function unheard(browser) {
+  const page = await open(browser, { viewport: SIZES.desktop });
+  await page.evaluate(() => {
+    window.swallowed = window.followed;
+    window.followed.onmessage = () => {};
+  });
+  await page.locator("#state", { hasText: /^no word$/ }).waitFor();
+  const found = await page.evaluate(() => [
+    document.querySelector("#state").dataset.level,
+    document.querySelector("#lost").hidden,
+    document.body.classList.contains("stale"),
+  ]);
+  assert.deepEqual(found, ["unknown", false, true]);
+  await page.locator("#state", { hasText: /^ready$/ }).waitFor();
+  const after = await page.evaluate(() => [document.querySelector("#lost").hidden, window.followed === window.swallowed]);
+  assert.deepEqual(after, [true, false]);
+  assert.deepEqual(page.noted, []);
+  await page.context().close();
+}
+
 async function values(page) {
   assert.deepEqual(await page.locator("h2").allTextContents(), ["Active alerts", ...SECTIONS]);
   const tiles = await page.locator(".tile").count();
@@ -271,7 +292,7 @@ async function main() {
   try {
     if (task === "look") {
       await look(browser);
-      for (const part of [focused, timed, crowded]) await part(browser);
+      for (const part of [focused, timed, crowded, unheard]) await part(browser);
       return await runbook(browser);
     }
     const page = await open(browser, { viewport: SIZES.desktop });

@@ -67,6 +67,15 @@ impl Dev {
         values.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
     }
 
+    /// What the page follows.
+    fn events(&self) -> impl Iterator<Item = serde_json::Value> {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+        write!(&stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+    }
+
     /// Asks whether it is ready until an answer is as wanted; what was answered last.
     pub(super) fn until_ready_is(&self, wanted: impl Fn(u16, &str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(60);
@@ -164,12 +173,7 @@ fn rules_for_prometheus_are_good() {
 #[test]
 fn events_follow_one_another() {
     let dev = Dev::start(&["--listen", "none"]);
-    let stream = TcpStream::connect(dev.address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
-    write!(&stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let mut events =
-        lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("data: ")?).ok());
+    let mut events = dev.events();
     let mut heights = Vec::new();
     for _ in 0..6 {
         let event = events.next().expect("they go on");
@@ -376,6 +380,11 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
         let (wanted, since) = (format!("the thread `{name}` has not moved"), Instant::now());
         dev.until_ready_is(|status, body| status == 503 && body.contains(&wanted));
+        if thread == "monitor" {
+            // No reading is taken: whoever follows hears so all the same.
+            let mut told = dev.events().filter(|event| event["reasons"].to_string().contains(&wanted));
+            assert!(told.nth(1).is_some(), "it is told again and again");
+        }
         println!("`{name}` was named after {:.1} s", since.elapsed().as_secs_f64());
         if thread == "storage" && browse(&dev, &["wait", "a thread stands still"]) {
             detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");
