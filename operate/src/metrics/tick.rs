@@ -177,7 +177,7 @@ pub(super) const METRICS: &[Metric] = &[
             let codes = Refusal::ALL.iter().zip(reading.tick.refused);
             codes.map(|((_, code, _), count)| ((*code).to_owned(), count as f64)).collect()
         }),
-        help: "Refused intents, by code.",
+        help: "Receipts that went out and refused an intent, by code.",
     },
     // The game.
     counter("bitcraps_rolls_total", tick!(rolls), "Rolls of all tables."),
