@@ -174,7 +174,8 @@ function take(event) {
   byId("facts").textContent = `height ${height} · up ${span(event.uptime_s ?? 0)}`;
   showAlerts(event);
   const time = event.time_ms / 1000;
-  if (time !== times[times.length - 1]) place(time, (id) => event.values[id]);
+  // A node that has just begun has no reading yet, and so no time: nothing is drawn of it.
+  if (event.time_ms !== null && time !== times[times.length - 1]) place(time, (id) => event.values[id]);
   for (const [id, tile] of tiles) {
     show(tile, event.values[id], event.limits[id]);
     if (!document.hidden) tile.plot.setData([times, tile.values]);

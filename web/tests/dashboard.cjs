@@ -241,6 +241,8 @@ async function timed(browser) {
   await tell({ time_ms: began + 1000, values: { height: 1 } });
   const before = await drawn();
   isOne(before);
+  await tell({ time_ms: null, uptime_s: null, values: {}, limits: {} });
+  assert.deepEqual(await drawn(), before, "a node without a reading yet takes nothing away");
   const back = began - 3_600_000;
   for (const second of [0, 1]) await tell({ time_ms: back + 1000 * second, values: { height: 2 + second } });
   const after = await drawn();
