@@ -130,38 +130,39 @@ function span(seconds) {
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
 }
 
-// A row of the list of alerts; `said` tells it from others.
-function row(level, title, ...text) {
+// A row of the list of alerts; `about` tells it from others.
+function row(level, about, title, ...text) {
   const made = element("li", { "data-level": level }, element("b", {}, title), " ", ...text);
-  made.said = `${level} ${made.textContent}`;
+  made.about = `${level} ${about}`;
   return made;
 }
 
 function showAlerts(event) {
-  const wanted = event.reasons.map((reason) => row("critical", "Not ready", reason));
+  const wanted = event.reasons.map((reason) => row("critical", reason, "Not ready", reason));
   for (const alert of event.alerts ?? []) {
     const since = new Date(alert.since_ms);
-    const age = element("span");
-    wanted.push(row(alert.level, alert.level, `${alert.title}: ${alert.why} `,
-      element("small", {}, `since ${since.toLocaleTimeString()}, `, age, "; ",
+    const age = span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)));
+    // The value and the age are other ones every second, and nothing new: the row is that of its rule.
+    wanted.push(row(alert.level, alert.rule, alert.level, element("span", {}, `${alert.title}: ${alert.why} `),
+      element("small", {}, element("span", {}, `since ${since.toLocaleTimeString()}, ${age}; `),
         element("a", { href: alert.page.replace(/\.md$/, "") }, "what to do"))));
-    // It is another one every second, and nothing new.
-    age.textContent = span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)));
   }
   if (event.untold > 0) {
     const times = Math.max(1, Math.round(event.untold));
-    wanted.push(row("warning", "Untold",
-      `in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`));
+    wanted.push(row("warning", "untold", "Untold", element("span", {},
+      `in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`)));
   }
   if (wanted.length === 0) wanted.push(element("li", { "data-level": "none" }, "No alert is on."));
   const list = byId("alerts");
-  // A row that says what it said stays, and with it whoever is on its link.
-  const rows = wanted.map((made) => [...list.children].find((old) => old.said === made.said) ?? made);
+  // A row that is about what it was about stays, and with it whoever is on its link.
+  const rows = wanted.map((made) => [...list.children].find((old) => old.about === made.about) ?? made);
   for (const old of [...list.children]) if (!rows.includes(old)) old.remove();
   rows.forEach((kept, at) => {
     if (list.children[at] !== kept) list.insertBefore(kept, list.children[at] ?? null);
-    const [age, now] = [kept, wanted[at]].map((of) => of.querySelector("small span"));
-    if (age && age !== now) age.textContent = now.textContent;
+    const [said, says] = [kept, wanted[at]].map((of) => of.querySelectorAll("span"));
+    said.forEach((old, place) => {
+      if (old.textContent !== says[place].textContent) old.textContent = says[place].textContent;
+    });
   });
 }
 

@@ -208,18 +208,20 @@ async function told(browser) {
 // Whoever is on the way to a page of the run-book stays on it while the alert is on.
 async function focused(browser) {
   const [page, tell, began] = await told(browser);
-  const alert = { level: "warning", title: "memory", why: "91 %", since_ms: began - 2000, page: "runbook/memory-high.md" };
-  const at = (second) => tell({ time_ms: began + 1000 * second, reasons: [`the thread has not moved for ${second} s`], alerts: [alert] });
+  const alert = { rule: "MemoryHigh", level: "warning", title: "memory", since_ms: began - 2000, page: "runbook/memory-high.md" };
+  // Its value is another one every second.
+  const on = (second) => ({ ...alert, why: `${90 + second} %` });
+  const at = (second) => tell({ time_ms: began + 1000 * second, reasons: [`the thread has not moved for ${second} s`], alerts: [on(second)] });
   const link = page.locator("#alerts a");
   await at(1);
   await link.focus();
   for (let second = 2; second < 5; second++) {
     await at(second);
-    assert.match(await page.locator("#alerts").textContent(), new RegExp(`moved for ${second} s.*, ${second + 2} s; what to do`));
+    assert.match(await page.locator("#alerts").textContent(), new RegExp(`moved for ${second} s.*memory: ${90 + second} %.*, ${second + 2} s; what to do`));
     assert.ok(await link.evaluate((link) => link === document.activeElement), `the link has the focus after ${second} s`);
   }
-  const before = { level: "critical", title: "disk", why: "full", since_ms: began, page: "runbook/disk-full.md" };
-  await tell({ reasons: [], alerts: [before, alert] });
+  const before = { rule: "DiskFull", level: "critical", title: "disk", why: "full", since_ms: began, page: "runbook/disk-full.md" };
+  await tell({ reasons: [], alerts: [before, on(5)] });
   assert.ok(await link.nth(1).evaluate((link) => link === document.activeElement), "a new alert takes no focus");
   await tell({ reasons: [], alerts: [] });
   assert.equal(await page.locator("#alerts").textContent(), "No alert is on.");
