@@ -74,8 +74,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(config: MonitorConfig, mut sources: Sources) -> io::Result<Self> {
         let untold = Arc::default();
-        let channels = Channels::start(config.alerts.clone(), config.title.clone(), Arc::clone(&untold))?;
-        sources.threads.push(channels.thread());
+        let channels = Channels::start(config.alerts.clone(), &config.title, &untold)?;
+        sources.threads.extend(channels.threads().1);
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
         let resources = Resources::new(&sources);
         let (memory, past) = (sources.memory, sources.past.take().map(Past::new));
@@ -179,8 +179,9 @@ impl Shared {
         // Where they stay what they are, so does what waits at them, in its order.
         let are_same = lock(&self.channels).are_of(&config.alerts);
         if !are_same {
-            let channels = Channels::start(config.alerts, self.title.clone(), Arc::clone(&self.untold))?;
-            lock(&self.threads).replace(channels.thread());
+            let channels = Channels::start(config.alerts, &self.title, &self.untold)?;
+            let (name, threads) = channels.threads();
+            lock(&self.threads).replace(name, threads);
             // What waits at the old ones is told by them, and nobody waits for that.
             *lock(&self.channels) = channels;
         }
@@ -371,11 +372,17 @@ mod tests {
     fn who_is_told_of_alerts_stays_where_nothing_else_is_said() {
         let dir = tempfile::tempdir().expect("a directory");
         let shared = shared(dir.path());
-        let turns = || lock(&shared.channels).thread().turns;
-        let began = turns();
-        shared.change(MonitorConfig { hosts: vec!["other".into()], ..config("") }).expect("no thread");
-        assert!(Arc::ptr_eq(&began, &turns()) && shared.is_named("other"), "what waits there is told there");
+        let of = |shared: &Shared| lock(&shared.channels).threads().1;
+        assert!(of(&shared).is_empty(), "nobody is told");
         shared.change(config("http://127.0.0.1:1/")).expect("a thread");
-        assert!(!Arc::ptr_eq(&began, &turns()));
+        let began = of(&shared).remove(0).turns;
+        let again = MonitorConfig { hosts: vec!["other".into()], ..config("http://127.0.0.1:1/") };
+        shared.change(again).expect("no thread");
+        assert!(
+            Arc::ptr_eq(&began, &of(&shared)[0].turns) && shared.is_named("other"),
+            "what waits there is told there"
+        );
+        shared.change(config("http://127.0.0.1:2/")).expect("a thread");
+        assert!(!Arc::ptr_eq(&began, &of(&shared)[0].turns));
     }
 }

@@ -297,13 +297,14 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     use nix::sys::ptrace::{Options, detach, interrupt, seize};
     use nix::sys::wait::{WaitPidFlag, waitpid};
 
-    // What reads the configuration again is a node's alone, and who answers cannot say that it stands still: the log does.
+    // What reads the configuration again is a node's alone, as is what tells alerts; and who answers cannot say that it stands still: the log does.
     let dir = tempfile::tempdir().expect("a directory");
     let config = super::newcomer::made_node(&dir.path().join("node"), &["--window", "1000"]);
     let log = dir.path().join("log");
     let mut node = super::newcomer::program()
         .args(["node", "--config", super::newcomer::text(&config), "--output", "ndjson"])
         .args(["--set", "monitoring.listen=127.0.0.1:0", "--set", "net.followers_max=1"])
+        .args(["--set", "alerts.webhook=http://127.0.0.1:9/"])
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(&log).expect("a file"))
         .spawn()
@@ -343,6 +344,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         ("dashboard", ": dashboard; critical", &logged as &dyn Fn() -> String),
         ("reload", "the thread `reload` has not moved", &answers),
         ("serving", "the thread `serving` has not moved", &answers),
+        ("alerts", "the thread `alerts` has not moved", &answers),
     ] {
         let id = thread_of(node.id(), thread);
         if seize(id, Options::empty()).is_ok() {
@@ -368,7 +370,6 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         ("worker-1", "worker-1"),
         ("snapshots", "snapshots"),
         ("archive", "archive"),
-        ("alerts", "alerts"),
         ("monitor", "monitor"),
     ] {
         let id = thread_of(dev.process.id(), thread);

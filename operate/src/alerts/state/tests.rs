@@ -292,7 +292,7 @@ fn each_alert_fires_and_clears_through_each_channel() {
     let count = all.len();
     let posted = std::thread::spawn(move || hear(&listener, count));
     for few in all.chunks(16) {
-        let channels = crate::alerts::channels::Channels::start(config.clone(), "north".into(), Default::default());
+        let channels = crate::alerts::channels::Channels::start(config.clone(), "north", &Default::default());
         let mut channels = channels.expect("a thread");
         few.iter().for_each(|change| channels.tell(change.clone()));
         channels.end(Duration::from_secs(120));
