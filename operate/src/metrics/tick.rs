@@ -97,7 +97,7 @@ pub(super) const METRICS: &[Metric] = &[
     times(
         "bitcraps_block_seconds",
         |reading| &reading.tick.block,
-        "From a block's time until it is decided and on this disk.",
+        "From a block's time until it is decided and on this disk; what was decided elsewhere and is caught up with is not counted.",
     ),
     times(
         "bitcraps_sync_seconds",
