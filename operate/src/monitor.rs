@@ -184,6 +184,13 @@ impl Drop for Monitor {
 /// Alerts that wait to be told although nobody watches any more.
 pub struct LastAlerts(Arc<Shared>);
 
+impl LastAlerts {
+    /// The node has ended as it was asked to: whoever was told that an alert is on hears that it is over.
+    pub fn tell_over(&self) {
+        self.0.tell_over();
+    }
+}
+
 impl Drop for LastAlerts {
     fn drop(&mut self) {
         self.0.end_telling();

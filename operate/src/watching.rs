@@ -71,6 +71,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("a panic of one of the monitor's threads ends both")
 }
 
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 impl Shared {
     pub(crate) fn new(config: MonitorConfig, mut sources: Sources) -> io::Result<Self> {
         let untold = Arc::default();
@@ -223,10 +228,16 @@ impl Shared {
             ),
             false => ("Stopped", "the node has stopped by itself", "stopped"),
         };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (level, before, at_ms) = (AlertLevel::Critical, AlertLevel::None, now.as_millis() as u64);
+        let (level, before, at_ms) = (AlertLevel::Critical, AlertLevel::None, now_ms());
         let (why, page) = (why.to_owned(), format!("runbook/{page}.md"));
         lock(&self.channels).tell(Change { rule, title, level, before, why, at_ms, page });
+    }
+
+    /// Tells that all that is on is over: nobody looks any more, and the next start begins with nothing that is on.
+    pub(crate) fn tell_over(&self) {
+        let over = lock(&self.alerts).end(now_ms());
+        let channels = lock(&self.channels);
+        over.into_iter().for_each(|change| channels.tell(change));
     }
 
     /// Nobody is told any more, once what waits had its time.

@@ -322,6 +322,21 @@ fn each_alert_fires_and_clears_through_each_channel() {
 }
 
 #[test]
+fn what_is_on_when_the_node_ends_is_over_once() {
+    let (mut alerts, mut history) = (Alerts::default(), History::default());
+    let mut readings = lived(TROUBLES[0].1).into_iter();
+    while alerts.on().is_empty() {
+        history.push(readings.next().expect("it fires"));
+        alerts.step(&history);
+    }
+    let on = alerts.on();
+    let over = alerts.end(7);
+    assert_eq!((on.len(), over.len()), (1, 1), "{on:?} {over:?}");
+    assert_eq!((over[0].rule, over[0].before, over[0].level), (on[0].rule, on[0].level, AlertLevel::None));
+    assert!(alerts.on().is_empty() && alerts.end(8).is_empty());
+}
+
+#[test]
 fn where_all_is_well_nothing_fires() {
     let (mut alerts, mut history, began) = (Alerts::default(), History::default(), Instant::now());
     for second in 1..=400 {
