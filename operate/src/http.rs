@@ -276,7 +276,8 @@ async fn events(State(shared): State<Arc<Shared>>) -> Response {
 fn follow(shared: Arc<Shared>, viewer: Viewer) -> impl Stream<Item = Result<Event, Infallible>> {
     // The page that has just come is told at once.
     unfold((shared, viewer, true), |(shared, mut viewer, is_new)| async move {
-        // Where no reading is taken, as when the disk hangs, the page would go on to show a node that is well: it is told without one.
+        // Where no reading is taken, as when the system does not answer, the page would go on to show a node that is well: it is told
+        // without one.
         if !is_new && tokio::time::timeout(READING_WITHIN, viewer.next()).await == Ok(false) {
             return None;
         }

@@ -297,7 +297,8 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     use nix::sys::ptrace::{Options, detach, interrupt, seize};
     use nix::sys::wait::{WaitPidFlag, waitpid};
 
-    // What reads the configuration again is a node's alone, as is what tells alerts; and who answers cannot say that it stands still: the log does.
+    // What reads the configuration again is a node's alone, as is what tells alerts; and who answers cannot say that it stands still:
+    // the log does.
     let dir = tempfile::tempdir().expect("a directory");
     let config = super::newcomer::made_node(&dir.path().join("node"), &["--window", "1000"]);
     let log = dir.path().join("log");
@@ -370,6 +371,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         ("worker-1", "worker-1"),
         ("snapshots", "snapshots"),
         ("archive", "archive"),
+        ("disk", "disk"),
         ("monitor", "monitor"),
     ] {
         let id = thread_of(dev.process.id(), thread);
