@@ -5,6 +5,8 @@
 // Seconds that the charts show, and between two readings that nothing joins.
 const SPAN = 600;
 const GAP = 5;
+// How long nothing may come from a node that tells something every second, or every other where it takes no readings.
+const SILENCE_MS = 5000;
 const tiles = new Map();
 const times = [];
 const byId = (id) => document.getElementById(id);
@@ -128,38 +130,39 @@ function span(seconds) {
   return minutes > 0 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
 }
 
-// A row of the list of alerts; `said` tells it from others.
-function row(level, title, ...text) {
+// A row of the list of alerts; `about` tells it from others.
+function row(level, about, title, ...text) {
   const made = element("li", { "data-level": level }, element("b", {}, title), " ", ...text);
-  made.said = `${level} ${made.textContent}`;
+  made.about = `${level} ${about}`;
   return made;
 }
 
 function showAlerts(event) {
-  const wanted = event.reasons.map((reason) => row("critical", "Not ready", reason));
+  const wanted = event.reasons.map((reason) => row("critical", reason, "Not ready", reason));
   for (const alert of event.alerts ?? []) {
     const since = new Date(alert.since_ms);
-    const age = element("span");
-    wanted.push(row(alert.level, alert.level, `${alert.title}: ${alert.why} `,
-      element("small", {}, `since ${since.toLocaleTimeString()}, `, age, "; ",
+    const age = span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)));
+    // The value and the age are other ones every second, and nothing new: the row is that of its rule.
+    wanted.push(row(alert.level, alert.rule, alert.level, element("span", {}, `${alert.title}: ${alert.why} `),
+      element("small", {}, element("span", {}, `since ${since.toLocaleTimeString()}, ${age}; `),
         element("a", { href: alert.page.replace(/\.md$/, "") }, "what to do"))));
-    // It is another one every second, and nothing new.
-    age.textContent = span(Math.max(0, Math.round((event.time_ms - alert.since_ms) / 1000)));
   }
   if (event.untold > 0) {
     const times = Math.max(1, Math.round(event.untold));
-    wanted.push(row("warning", "Untold",
-      `in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`));
+    wanted.push(row("warning", "untold", "Untold", element("span", {},
+      `in ten minutes a webhook, a command or a letter did not take an alert ${times === 1 ? "once" : `${times} times`}; the log says why`)));
   }
   if (wanted.length === 0) wanted.push(element("li", { "data-level": "none" }, "No alert is on."));
   const list = byId("alerts");
-  // A row that says what it said stays, and with it whoever is on its link.
-  const rows = wanted.map((made) => [...list.children].find((old) => old.said === made.said) ?? made);
+  // A row that is about what it was about stays, and with it whoever is on its link.
+  const rows = wanted.map((made) => [...list.children].find((old) => old.about === made.about) ?? made);
   for (const old of [...list.children]) if (!rows.includes(old)) old.remove();
   rows.forEach((kept, at) => {
     if (list.children[at] !== kept) list.insertBefore(kept, list.children[at] ?? null);
-    const [age, now] = [kept, wanted[at]].map((of) => of.querySelector("small span"));
-    if (age && age !== now) age.textContent = now.textContent;
+    const [said, says] = [kept, wanted[at]].map((of) => of.querySelectorAll("span"));
+    said.forEach((old, place) => {
+      if (old.textContent !== says[place].textContent) old.textContent = says[place].textContent;
+    });
   });
 }
 
@@ -172,7 +175,8 @@ function take(event) {
   byId("facts").textContent = `height ${height} · up ${span(event.uptime_s ?? 0)}`;
   showAlerts(event);
   const time = event.time_ms / 1000;
-  if (time !== times[times.length - 1]) place(time, (id) => event.values[id]);
+  // A node that has just begun has no reading yet, and so no time: nothing is drawn of it.
+  if (event.time_ms !== null && time !== times[times.length - 1]) place(time, (id) => event.values[id]);
   for (const [id, tile] of tiles) {
     show(tile, event.values[id], event.limits[id]);
     if (!document.hidden) tile.plot.setData([times, tile.values]);
@@ -184,6 +188,7 @@ function heard(event, amiss = "") {
   const lost = byId("lost");
   if (lost.textContent !== amiss) lost.textContent = amiss;
   lost.hidden = amiss === "";
+  heardAt = performance.now();
   document.body.classList.remove("stale");
   take(event);
 }
@@ -191,7 +196,8 @@ function heard(event, amiss = "") {
 function silent() {
   const lost = byId("lost");
   if (!document.body.classList.contains("stale")) {
-    lost.textContent = `No word from the node since ${new Date().toLocaleTimeString()}; what follows is old.`;
+    const since = new Date(Date.now() - (performance.now() - heardAt));
+    lost.textContent = `No word from the node since ${since.toLocaleTimeString()}; what follows is old.`;
   }
   lost.hidden = false;
   document.body.classList.add("stale");
@@ -199,10 +205,28 @@ function silent() {
   byId("state").dataset.level = "unknown";
 }
 
+// When the node was last heard, and asked for its events, by a clock that nobody sets; and the stream of them.
+let heardAt = performance.now();
+let askedAt = heardAt;
+let stream;
+
+// A machine that hangs, and a link that swallows all, end no stream: only that nothing comes any more tells of them.
+function listen() {
+  const now = performance.now();
+  if (now - heardAt > SILENCE_MS) silent();
+  // Nor may such a stream ever bring anything again.
+  if (now - Math.max(heardAt, askedAt) > 2 * SILENCE_MS && stream.readyState === EventSource.OPEN) {
+    stream.close();
+    follow();
+  }
+}
+
 const NO_STREAM = "No stream for this page: as many pages follow this node as may, or a proxy lets none through. It asks every few seconds.";
 
 function follow() {
+  askedAt = performance.now();
   const events = new EventSource("events");
+  stream = events;
   events.onmessage = (message) => heard(JSON.parse(message.data));
   events.onerror = async () => {
     // A browser tries again by itself, unless the answer was no stream: then the node may be well, and have no place.
@@ -226,7 +250,9 @@ async function begin() {
   const [page, history] = await Promise.all(["api/page", "api/history"].map(answer));
   build(page, history);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => tiles.forEach((tile) => tile.plot.redraw()));
+  heardAt = performance.now();
   follow();
+  setInterval(listen, 1000);
 }
 
 begin().catch((error) => {

@@ -457,6 +457,8 @@ pub const VIEWERS_MAX: u64 = 32;
 pub const MONITOR_CONNECTIONS_MAX: usize = 2 * VIEWERS_MAX as usize;
 /// Time for the head of a request to it, and between two of them.
 pub const MONITOR_HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(10);
+/// Time for which somebody may read nothing of an answer of it: then the connection ends, and its place is free.
+pub const MONITOR_WRITE_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 /// Bytes of a question to a node that starts that are read: its first line is all that counts.
 pub const STARTING_QUESTION_BYTES_MAX: usize = 4_096;
 /// Bytes of an answer of a node's monitor, at most: what is longer is none.

@@ -161,7 +161,7 @@ pub struct TickReadings {
     pub trims: u64,
     /// The longest that it took.
     pub trim_longest_us: u64,
-    /// Refused intents, by the place of their code in [`Refusal::ALL`].
+    /// Receipts that refused an intent, by the place of its code in [`Refusal::ALL`].
     pub refused: [u64; Refusal::ALL.len()],
     /// A tick's work, from its inputs to its end.
     pub tick: Histogram,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::io::{Output, Verdict};
-use engine::{Hash, Height};
+use engine::{Hash, Height, PeerId};
 use systems::{Counts, Machine};
 
 use crate::snapshots::SnapshotCounts;
@@ -23,11 +23,11 @@ pub struct Totals {
     pub sent: u64,
     /// Receipts that went out, settled and refused.
     pub receipts: u64,
-    /// Refusals before any block.
+    /// Those of them that were refusals before any block.
     pub turned_away: u64,
     /// Intents that this node did not take.
     pub shed: u64,
-    /// Refusals by code.
+    /// Those of the receipts that were refusals, by code.
     pub refusals: BTreeMap<&'static str, u64>,
     /// Ticks that the clock passed by.
     pub ticks_missed: u64,
@@ -78,6 +78,8 @@ impl Totals {
     pub(crate) fn add_output(&mut self, output: &Output) {
         match output {
             Output::Shed { .. } => self.shed += 1,
+            // It goes nowhere from here: who waits for it is at another node, which counts it, or has left.
+            Output::Receipt { to: PeerId::NONE, .. } => {}
             Output::Receipt { receipt, .. } => {
                 self.receipts += 1;
                 if let Verdict::Refused(refusal) = receipt.verdict {

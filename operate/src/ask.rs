@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks for a path; the answer's body comes as it is sent. What came of it, in words, if nothing did.
 pub(crate) async fn open(address: SocketAddr, path: &str) -> Result<Response<Incoming>, String> {

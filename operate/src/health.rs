@@ -124,10 +124,11 @@ impl ThreadWatch {
         Self { seen, workers: pool.and_then(WorkerWatch::new) }
     }
 
-    /// Watches a thread in place of the one of its name that was watched before.
-    pub fn replace(&mut self, thread: WatchedThread) {
-        self.seen.retain(|seen| seen.thread.name != thread.name);
-        self.seen.push(Seen::new(thread, Instant::now()));
+    /// Watches threads in place of those of their name that were watched before.
+    pub fn replace(&mut self, name: &str, threads: Vec<WatchedThread>) {
+        let now = Instant::now();
+        self.seen.retain(|seen| seen.thread.name != name);
+        self.seen.extend(threads.into_iter().map(|thread| Seen::new(thread, now)));
     }
 
     /// Looks who has moved; to be called several times in the shortest period.

@@ -17,7 +17,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use engine::limits::{MONITOR_CONNECTIONS_MAX, MONITOR_HEAD_TIME};
+use engine::limits::{MONITOR_CONNECTIONS_MAX, MONITOR_HEAD_TIME, MONITOR_WRITE_TIME};
 use futures_util::stream::{Stream, unfold};
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,11 +28,15 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::alerts::pages::html;
+use crate::bounded_stream::BoundedStream;
 use crate::past::{PastError, PastQuestion};
 use crate::resources::level::{Level, Resource};
 use crate::text::exposition;
 use crate::tiles::{SECTIONS, tiles};
 use crate::watching::{Shared, Viewer};
+
+/// How long a page waits for a reading: then it is told how the node is without one.
+const READING_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the page may load, and from where: this node alone.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -45,10 +49,13 @@ pub struct Bounds {
     pub connections: usize,
     /// Time for the head of a request, and between two of them.
     pub head: Duration,
+    /// Time for which nothing may be read of what is answered.
+    pub write: Duration,
 }
 
 /// What those of a running node may have.
-pub const BOUNDS: Bounds = Bounds { connections: MONITOR_CONNECTIONS_MAX, head: MONITOR_HEAD_TIME };
+pub const BOUNDS: Bounds =
+    Bounds { connections: MONITOR_CONNECTIONS_MAX, head: MONITOR_HEAD_TIME, write: MONITOR_WRITE_TIME };
 
 /// Answers whoever connects, for as long as it is polled.
 pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
@@ -62,7 +69,8 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let answers = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
+        let stream = TokioIo::new(BoundedStream::new(stream, bounds.write));
+        let answers = http.serve_connection(stream, TowerToHyperService::new(routes.clone()));
         tokio::spawn(async move {
             // That somebody breaks off is no fault of this node.
             let _ = answers.await;
@@ -268,7 +276,9 @@ async fn events(State(shared): State<Arc<Shared>>) -> Response {
 fn follow(shared: Arc<Shared>, viewer: Viewer) -> impl Stream<Item = Result<Event, Infallible>> {
     // The page that has just come is told at once.
     unfold((shared, viewer, true), |(shared, mut viewer, is_new)| async move {
-        if !is_new && !viewer.next().await {
+        // Where no reading is taken, as when the system does not answer, the page would go on to show a node that is well: it is told
+        // without one.
+        if !is_new && tokio::time::timeout(READING_WITHIN, viewer.next()).await == Ok(false) {
             return None;
         }
         let event = Event::default().data(shared.event().to_string());
@@ -279,39 +289,70 @@ fn follow(shared: Arc<Shared>, viewer: Viewer) -> impl Stream<Item = Result<Even
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Bytes;
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
 
     #[test]
     fn a_time_has_no_more_digits_than_were_measured() {
         assert_eq!(json!(milliseconds(Duration::from_nanos(1_147_463_553))).to_string(), "1147.463");
     }
 
-    /// Connections that say nothing have all places; somebody who asks gets one as soon as their time is over.
-    #[test]
-    fn those_who_say_nothing_keep_nobody_out() {
+    /// Where four connections at most are served, each within 50 ms: `/` is short, and `/long` longer than all buffers on the way.
+    fn served() -> SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let at = listener.local_addr().expect("an address");
-        let bounds = Bounds { connections: 4, head: Duration::from_millis(50) };
+        let within = Duration::from_millis(50);
+        let bounds = Bounds { connections: 4, head: within, write: within };
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 listener.set_nonblocking(true).expect("it is a socket");
                 let listener = TcpListener::from_std(listener).expect("it is a socket");
-                serve(listener, Router::new().route("/", get(|| async { "here" })), bounds).await;
+                let long = Bytes::from(vec![b'x'; 64 << 20]);
+                let routes =
+                    Router::new().route("/", get(|| async { "here" })).route("/long", get(move || async move { long }));
+                serve(listener, routes, bounds).await;
             });
         });
-        let silent: Vec<_> = (0..12).map(|_| TcpStream::connect(at).expect("a connection")).collect();
+        at
+    }
+
+    /// Asks, and reads the answer in a time in which all who keep the places should have lost them.
+    fn asks(at: SocketAddr) {
         let mut asks = TcpStream::connect(at).expect("a connection");
+        asks.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
         asks.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
         let mut answer = String::new();
         asks.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+    }
+
+    /// Connections that say nothing have all places; somebody who asks gets one as soon as their time is over.
+    #[test]
+    fn those_who_say_nothing_keep_nobody_out() {
+        let at = served();
+        let silent: Vec<_> = (0..12).map(|_| TcpStream::connect(at).expect("a connection")).collect();
+        asks(at);
         for mut one in silent {
             let mut rest = Vec::new();
             let _ = one.read_to_end(&mut rest);
             assert!(!rest.starts_with(b"HTTP/1.1 200"), "nothing was asked");
         }
+    }
+
+    /// The same where they ask, and read nothing of the answer.
+    #[test]
+    fn those_who_do_not_read_keep_nobody_out() {
+        let at = served();
+        let deaf = (0..12).map(|_| {
+            let mut one = TcpStream::connect(at).expect("a connection");
+            one.write_all(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+            one
+        });
+        let deaf: Vec<_> = deaf.collect();
+        asks(at);
+        drop(deaf);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!                                                  |---> health -> /livez, /readyz
 //!                                                  \---> levels of resources -> reactions -> throttles of the node
 //! ```
-//! One thread beside the node takes a reading every second, gives back to the system the memory that the node's threads have
+//! A thread beside the node takes a reading every second, of the disk as another found it last, gives back to the system the memory that the node's threads have
 //! let go of, and answers HTTP. It reads what other threads published as words:
 //! no tick waits for it, and a node runs the same without it. Every answer is one to read; what is done by itself holds back work
 //! beside the tick, and who comes in, and nothing that is replicated.
@@ -26,6 +26,7 @@ pub mod alerts;
 pub mod resources;
 pub mod dashboards;
 pub mod watching;
+mod bounded_stream;
 mod http;
 pub mod service;
 pub mod starting;

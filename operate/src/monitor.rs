@@ -1,5 +1,5 @@
 //! The monitor: a thread beside the node that takes a reading every second, and one that answers HTTP. They are two so that each is
-//! watched by the other: a disk that hangs holds up whoever asks for its room, and whoever asks how the node is hears so.
+//! watched by the other. A third asks the disk for its room: one that hangs holds up that thread alone, and alerts tell so.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,6 +24,9 @@ use crate::watching::{MonitorConfig, Shared};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often the two threads of the monitor turn, at least.
 const OWN_PERIOD: Duration = Duration::from_secs(1);
+/// How often the disk is looked at, and how long that may take: the files of a large session are added up on a slow disk.
+const DISK_EVERY: Duration = Duration::from_secs(1);
+const DISK_PERIOD: Duration = Duration::from_secs(15);
 /// Looks for each reading.
 const LOOKS_PER_READING: u32 = 4;
 /// Looks for each line of status in the log: 25 s.
@@ -86,6 +89,8 @@ pub struct Monitor {
     shared: Arc<Shared>,
     /// Its threads, each with what ends it when it is dropped.
     looks: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    /// Ends the thread that looks at the disk, which is not waited for: it may hang.
+    asks_disk: Option<mpsc::Sender<()>>,
     answers: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -100,13 +105,18 @@ impl Monitor {
         mut sources: Sources,
     ) -> Result<Self, MonitorError> {
         let address = listening.as_ref().map(Listening::address);
-        let [looked, answered] = [Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0))];
+        let [looked, asked, answered] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
         sources.threads.push(WatchedThread::new("monitor", OWN_PERIOD, Arc::clone(&looked)));
+        sources.threads.push(WatchedThread::new("disk", DISK_PERIOD, Arc::clone(&asked)));
         if listening.is_some() {
             sources.threads.push(WatchedThread::new("dashboard", OWN_PERIOD, Arc::clone(&answered)));
         }
         let shared = Arc::new(Shared::new(config, sources).map_err(MonitorError::Thread)?);
-        let mut monitor = Self { address, shared, looks: None, answers: None };
+        let mut monitor = Self { address, shared, looks: None, asks_disk: None, answers: None };
+        let shared = Arc::clone(&monitor.shared);
+        let (stop, stopped) = mpsc::channel();
+        monitor.asks_disk = Some(stop);
+        drop(spawn("disk", move || look_at_disk(&shared, &asked, &stopped))?);
         let shared = Arc::clone(&monitor.shared);
         let (stop, stopped) = mpsc::channel();
         monitor.looks = Some((stop, spawn("monitor", move || look(&shared, &looked, &stopped))?));
@@ -177,12 +187,20 @@ impl Drop for Monitor {
             drop(stop);
             let _ = thread.join();
         }
+        drop(self.asks_disk.take());
         self.shared.end();
     }
 }
 
 /// Alerts that wait to be told although nobody watches any more.
 pub struct LastAlerts(Arc<Shared>);
+
+impl LastAlerts {
+    /// The node has ended as it was asked to: whoever was told that an alert is on hears that it is over.
+    pub fn tell_over(&self) {
+        self.0.tell_over();
+    }
+}
 
 impl Drop for LastAlerts {
     fn drop(&mut self) {
@@ -210,6 +228,14 @@ async fn beat(turns: &AtomicU64) {
     loop {
         every.tick().await;
         turns.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Looks at the disk until it is stopped.
+fn look_at_disk(shared: &Shared, turns: &AtomicU64, stopped: &mpsc::Receiver<()>) {
+    while stopped.recv_timeout(DISK_EVERY) == Err(RecvTimeoutError::Timeout) {
+        turns.fetch_add(1, Ordering::Relaxed);
+        shared.look_at_disk();
     }
 }
 

@@ -13,7 +13,6 @@ use node::startup::PhaseTimes;
 use node::threads::WatchedThread;
 use node::throttles::Throttles;
 
-use crate::disk::{DiskReading, DiskWatch};
 use crate::past::PastCommand;
 use crate::process::{EndedThreads, Machine, MemoryGroup, Pressure, ProcessReading, has_ended};
 use crate::resources::level::{Level, Resource};
@@ -314,7 +313,6 @@ pub struct Reader {
     unified: Option<MemoryGroup>,
     memory_budget: u64,
     started: Instant,
-    pub(crate) disk: DiskWatch,
     ended: EndedThreads,
 }
 
@@ -322,9 +320,8 @@ impl Reader {
     /// Readings of a node that starts now.
     pub fn new(sources: Sources) -> Self {
         let (machine, group, unified) = (Machine::take(), MemoryGroup::of_this_process(), MemoryGroup::unified());
-        let disk = DiskWatch::new(sources.data.clone(), sources.journal_bytes_max);
         let (started, ended) = (Instant::now(), EndedThreads::default());
-        Self { sources, machine, group, unified, memory_budget: 0, started, disk, ended }
+        Self { sources, machine, group, unified, memory_budget: 0, started, ended }
     }
 
     /// What is read.
@@ -337,16 +334,10 @@ impl Reader {
         self.memory_budget = bytes;
     }
 
-    /// A reading of now. What only the monitor knows is left for it to fill in. Where the disk hangs, it never comes.
+    /// A reading of now. What only the monitor knows is left for it to fill in, and so is the disk: it may hang, and no reading waits
+    /// for it.
     pub fn take(&mut self) -> Reading {
-        self.disk.look(Instant::now());
-        self.take_at_once()
-    }
-
-    /// The same with the disk as the last one found it: nothing is waited for.
-    pub fn take_at_once(&mut self) -> Reading {
         let at = Instant::now();
-        let DiskReading { session_bytes, session_growth, free_bytes: disk_free_bytes } = self.disk.now();
         let mut process = ProcessReading::take();
         process.ended = self.ended.note(&process.threads, has_ended);
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -365,9 +356,6 @@ impl Reader {
             memory_budget: budget.into_iter().chain(self.machine.memory_bytes).min(),
             group: self.group.as_ref().and_then(|group| group.used().zip(group.bound())),
             disk_reserve_bytes: self.sources.disk_reserve,
-            session_bytes,
-            session_growth,
-            disk_free_bytes,
             journal_bytes_max: self.sources.journal_bytes_max,
             ..Reading::empty(at)
         }

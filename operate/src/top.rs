@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::limits::MONITOR_EVENT_BYTES_MAX;
@@ -19,11 +19,13 @@ use serde_json::Value;
 use thiserror::Error;
 use words::text::wrap;
 
-use crate::ask::open;
+use crate::ask::{PATIENCE, open};
 use crate::tiles::{LimitKind, SECTIONS, Section, Tile};
 
 /// Values of each tile that are drawn.
 const SPARKS: usize = 24;
+/// How long nothing may come from a node that tells something every second, or every other where it takes no readings.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Why a node cannot be watched.
 #[derive(Error, Debug)]
@@ -48,6 +50,8 @@ pub enum TopError {
 #[derive(Default)]
 pub struct View {
     event: Value,
+    /// When it came.
+    heard: Option<Instant>,
     sparks: Vec<VecDeque<f64>>,
     /// The first row that is shown.
     from: usize,
@@ -80,6 +84,7 @@ impl View {
             sparks.push_back(event["values"][tile.id].as_f64().unwrap_or(0.0));
         }
         self.event = event;
+        self.heard = Some(Instant::now());
     }
 
     /// Draws it.
@@ -130,7 +135,13 @@ impl View {
 
     fn head(&self, above: usize, below: usize) -> Line<'_> {
         let ready = self.event["ready"].as_bool().unwrap_or(false);
-        let (word, color) = if ready { ("ready", Color::Green) } else { ("NOT READY", Color::Red) };
+        // A machine that hangs ends no connection: only that nothing comes any more tells of it.
+        let quiet = self.heard.map_or(Duration::ZERO, |heard| heard.elapsed());
+        let (word, color) = match (quiet > SILENCE, ready) {
+            (true, _) => (format!("NO WORD for {} s, what follows is old:", quiet.as_secs()), Color::Red),
+            (false, true) => ("ready".into(), Color::Green),
+            (false, false) => ("NOT READY".into(), Color::Red),
+        };
         let up = self.event["uptime_s"].as_u64().unwrap_or(0);
         let lacks = match above + below {
             0 => String::new(),
@@ -205,7 +216,7 @@ pub fn run(address: SocketAddr) -> Result<(), TopError> {
     let (events_in, events) = bounded(8);
     let thread = std::thread::Builder::new().name("top".into()).spawn(move || follow(address, &events_in))?;
     let failed = |problem: &str| TopError::Unreachable { address, problem: problem.into() };
-    let first = events.recv().map_err(|_| failed("no answer"))?.map_err(|problem| failed(&problem))?;
+    let first = first(&events, PATIENCE).map_err(|problem| failed(&problem))?;
     let mut terminal = ratatui::try_init()?;
     let mut view = View::default();
     view.take(first);
@@ -214,6 +225,15 @@ pub fn run(address: SocketAddr) -> Result<(), TopError> {
     // A thread that waits for a node ends with the process.
     drop((events, thread));
     ended?.map_or(Ok(()), |problem| Err(failed(&problem)))
+}
+
+/// The first event, if it comes in time: an address may take a connection, or swallow it, and never say a word.
+fn first(events: &Receiver<Result<Value, String>>, patience: Duration) -> Result<Value, String> {
+    match events.recv_timeout(patience) {
+        Ok(event) => event,
+        Err(RecvTimeoutError::Timeout) => Err(format!("no answer within {} s", patience.as_secs())),
+        Err(RecvTimeoutError::Disconnected) => Err("no answer".into()),
+    }
 }
 
 /// Draws what comes until `q` is pressed; why it ended, if the node did.
@@ -327,6 +347,31 @@ mod tests {
             }
             assert!(!text.contains("Up, Down"), "{width}x{height}:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_node_that_says_nothing_any_more_is_not_shown_as_ready() {
+        let mut view = View::default();
+        view.take(json!({ "ready": true, "uptime_s": 60 }));
+        let head = |view: &mut View| drawn_of(view, 80, 24).lines().next().expect("a row").to_owned();
+        assert!(head(&mut view).starts_with("ready  up"), "{}", head(&mut view));
+        view.heard = Instant::now().checked_sub(Duration::from_secs(7));
+        assert!(view.heard.is_some(), "this machine is up for longer");
+        assert!(head(&mut view).starts_with("NO WORD for 7 s"), "{}", head(&mut view));
+        assert!(!head(&mut view).contains("ready"), "{}", head(&mut view));
+        view.take(json!({ "ready": true, "uptime_s": 61 }));
+        assert!(head(&mut view).starts_with("ready  up"), "{}", head(&mut view));
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_for_the_first_word() {
+        let (said, events) = bounded(1);
+        let patience = Duration::from_millis(20);
+        assert_eq!(first(&events, patience), Err("no answer within 0 s".into()));
+        said.send(Ok(json!(1))).expect("there is room");
+        assert_eq!(first(&events, patience), Ok(json!(1)));
+        drop(said);
+        assert_eq!(first(&events, patience), Err("no answer".into()));
     }
 
     #[test]

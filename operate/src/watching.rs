@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::alerts::channels::Channels;
 use crate::alerts::rules::AlertLevel;
 use crate::alerts::state::{Alerts, Change};
+use crate::disk::{DiskReading, DiskWatch};
 use crate::health::{Health, ProgressWatch, ThreadWatch};
 use crate::history::{Expr, History};
 use crate::past::Past;
@@ -23,6 +24,8 @@ use crate::tiles::tiles;
 
 /// What the alerts that wait may take together to be told when the node has ended: a unit's time to stop is 30 s.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
+/// How long a reading that is being taken is waited for: one that hangs must not hang whoever answers.
+const TAKEN_WITHIN: Duration = Duration::from_millis(500);
 /// What is told on the page of channels that fail: of the last ten minutes.
 const UNTOLD: Expr = Expr::Increase("bitcraps_alerts_untold_total", 600);
 /// The tiles that a line of status has, those that say something now.
@@ -41,13 +44,17 @@ pub struct MonitorConfig {
     pub memory_budget: u64,
 }
 
-/// What the answers share. Three take its locks: the thread that looks, the one that answers, and whoever changes what they are
-/// told, which never holds two. Whoever holds two took the history's last, but for the reader's, which is taken alone: it is held
-/// for as long as the system takes to say how it is.
+/// What the answers share. Four take its locks: the thread that looks, the one that looks at the disk, the one that answers, and
+/// whoever changes what they are told; of these the second and the last never hold two. Whoever holds two took the history's last,
+/// but for the reader's, which is taken alone: it is held for as long as the system takes to say how it is.
 pub(crate) struct Shared {
     pub(crate) title: String,
     hosts: Mutex<Vec<String>>,
     reader: Mutex<Reader>,
+    /// Held for as long as the disk takes to answer, by the thread alone that asks it.
+    disk: Mutex<DiskWatch>,
+    /// What that found last.
+    found: Mutex<DiskReading>,
     threads: Mutex<ThreadWatch>,
     progress: Mutex<ProgressWatch>,
     history: Mutex<History>,
@@ -71,20 +78,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("a panic of one of the monitor's threads ends both")
 }
 
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 impl Shared {
     pub(crate) fn new(config: MonitorConfig, mut sources: Sources) -> io::Result<Self> {
         let untold = Arc::default();
-        let channels = Channels::start(config.alerts.clone(), config.title.clone(), Arc::clone(&untold))?;
-        sources.threads.push(channels.thread());
+        let channels = Channels::start(config.alerts.clone(), &config.title, &untold)?;
+        sources.threads.extend(channels.threads().1);
         let threads = ThreadWatch::new(&sources.threads, sources.pool.clone());
         let resources = Resources::new(&sources);
         let (memory, past) = (sources.memory, sources.past.take().map(Past::new));
+        let disk = DiskWatch::new(sources.data.clone(), sources.journal_bytes_max);
         let mut reader = Reader::new(sources);
         reader.set_memory_budget(config.memory_budget);
         Ok(Self {
             title: config.title,
             hosts: Mutex::new(config.hosts),
             reader: Mutex::new(reader),
+            found: Mutex::new(disk.now()),
+            disk: Mutex::new(disk),
             threads: Mutex::new(threads),
             progress: Mutex::new(ProgressWatch::new(Instant::now())),
             history: Mutex::default(),
@@ -118,11 +133,19 @@ impl Shared {
         self.scrape_us.store(took.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// A reading for whoever asks: of now, or the newest one while another is taken. The disk is as the last reading found it, since
-    /// it may hang: the thread that answers is the one that can say so.
+    /// A reading of now for whoever asks. One that is being taken is waited for: those of the history are older than what was answered
+    /// last, and counters that go back are a restart to a Prometheus. Where it hangs, the newest of these has to do: the thread that
+    /// answers is the one that can say so.
     pub(crate) fn read_for_answer(&self) -> Reading {
         let newest = || lock(&self.history).newest().cloned();
-        let taken = self.reader.try_lock().map(|mut reader| reader.take_at_once()).ok();
+        let until = Instant::now() + TAKEN_WITHIN;
+        let taken = loop {
+            match self.reader.try_lock() {
+                Ok(mut reader) => break Some(reader.take()),
+                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => break None,
+            }
+        };
         let taken = taken.or_else(newest).unwrap_or_else(|| Reading::empty(Instant::now()));
         self.with_own(taken)
     }
@@ -144,6 +167,8 @@ impl Shared {
         };
         let resources = lock(&self.resources).reading();
         let start = self.start();
+        let DiskReading { session_bytes, session_growth, free_bytes: disk_free_bytes } = *lock(&self.found);
+        let reading = Reading { session_bytes, session_growth, disk_free_bytes, ..reading };
         Reading { frozen, stalled, alerts, resources, start, own, ..reading }
     }
 
@@ -166,6 +191,16 @@ impl Shared {
         self.taken.send_modify(|taken| *taken += 1);
     }
 
+    /// Looks at the session's disk. Where that hangs, this never ends, and nothing else waits for it.
+    pub(crate) fn look_at_disk(&self) {
+        let mut disk = lock(&self.disk);
+        disk.look(Instant::now());
+        let found = disk.now();
+        // Readings wait for what was found, and must not wait for the disk.
+        drop(disk);
+        *lock(&self.found) = found;
+    }
+
     /// Gives back to the system what the node's threads have let go of.
     pub(crate) fn give_back(&self) {
         (self.memory.give_back)();
@@ -179,8 +214,9 @@ impl Shared {
         // Where they stay what they are, so does what waits at them, in its order.
         let are_same = lock(&self.channels).are_of(&config.alerts);
         if !are_same {
-            let channels = Channels::start(config.alerts, self.title.clone(), Arc::clone(&self.untold))?;
-            lock(&self.threads).replace(channels.thread());
+            let channels = Channels::start(config.alerts, &self.title, &self.untold)?;
+            let (name, threads) = channels.threads();
+            lock(&self.threads).replace(name, threads);
             // What waits at the old ones is told by them, and nobody waits for that.
             *lock(&self.channels) = channels;
         }
@@ -222,10 +258,16 @@ impl Shared {
             ),
             false => ("Stopped", "the node has stopped by itself", "stopped"),
         };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let (level, before, at_ms) = (AlertLevel::Critical, AlertLevel::None, now.as_millis() as u64);
+        let (level, before, at_ms) = (AlertLevel::Critical, AlertLevel::None, now_ms());
         let (why, page) = (why.to_owned(), format!("runbook/{page}.md"));
         lock(&self.channels).tell(Change { rule, title, level, before, why, at_ms, page });
+    }
+
+    /// Tells that all that is on is over: nobody looks any more, and the next start begins with nothing that is on.
+    pub(crate) fn tell_over(&self) {
+        let over = lock(&self.alerts).end(now_ms());
+        let channels = lock(&self.channels);
+        over.into_iter().for_each(|change| channels.tell(change));
     }
 
     /// Nobody is told any more, once what waits had its time.
@@ -349,33 +391,58 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_and_whoever_asks_after_it_wait_for_no_disk_that_hangs() {
+    fn nothing_waits_for_a_disk_that_hangs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let shared = shared(dir.path());
+        lock(&shared.disk).hang();
+        let looks = Arc::clone(&shared);
+        std::thread::spawn(move || looks.look_at_disk());
+        while shared.disk.try_lock().is_ok() {
+            std::thread::yield_now();
+        }
+        let asked = Arc::clone(&shared);
+        let ask = move || {
+            asked.take_reading();
+            (asked.read_for_answer().disk_free_bytes, asked.health().ready)
+        };
+        let (free, ready) = within_seconds(ask);
+        assert!(free.is_some() && !ready, "the disk is as it was, and a node that has not ticked is not ready");
+        assert_eq!(shared.history().all().count(), 1, "alerts are compared with what is read now");
+    }
+
+    #[test]
+    fn a_scrape_that_meets_a_reading_is_newer_than_the_one_before() {
         let dir = tempfile::tempdir().expect("a directory");
         let shared = shared(dir.path());
         shared.take_reading();
-        lock(&shared.reader).disk.hang();
-        let asked = Arc::clone(&shared);
-        let ask = move || (asked.read_for_answer().disk_free_bytes, asked.health().ready);
-        let (free, ready) = within_seconds(ask.clone());
-        assert!(free.is_some() && !ready, "the disk is as it was, and a node that has not ticked is not ready");
-        // The same while the thread that looks waits for it.
-        let looks = Arc::clone(&shared);
-        std::thread::spawn(move || looks.take_reading());
-        while shared.reader.try_lock().is_ok() {
-            std::thread::yield_now();
-        }
-        assert_eq!(within_seconds(ask), (free, ready));
+        let before = shared.read_for_answer().at;
+        let held = lock(&shared.reader);
+        let asks = Arc::clone(&shared);
+        let asked = std::thread::spawn(move || asks.read_for_answer());
+        std::thread::sleep(Duration::from_millis(20));
+        drop(held);
+        assert!(asked.join().expect("an answer").at > before);
+        // One that hangs is not waited for.
+        let _held = lock(&shared.reader);
+        let asks = Arc::clone(&shared);
+        assert!(within_seconds(move || asks.read_for_answer()).at < before);
     }
 
     #[test]
     fn who_is_told_of_alerts_stays_where_nothing_else_is_said() {
         let dir = tempfile::tempdir().expect("a directory");
         let shared = shared(dir.path());
-        let turns = || lock(&shared.channels).thread().turns;
-        let began = turns();
-        shared.change(MonitorConfig { hosts: vec!["other".into()], ..config("") }).expect("no thread");
-        assert!(Arc::ptr_eq(&began, &turns()) && shared.is_named("other"), "what waits there is told there");
+        let of = |shared: &Shared| lock(&shared.channels).threads().1;
+        assert!(of(&shared).is_empty(), "nobody is told");
         shared.change(config("http://127.0.0.1:1/")).expect("a thread");
-        assert!(!Arc::ptr_eq(&began, &turns()));
+        let began = of(&shared).remove(0).turns;
+        let again = MonitorConfig { hosts: vec!["other".into()], ..config("http://127.0.0.1:1/") };
+        shared.change(again).expect("no thread");
+        assert!(
+            Arc::ptr_eq(&began, &of(&shared)[0].turns) && shared.is_named("other"),
+            "what waits there is told there"
+        );
+        shared.change(config("http://127.0.0.1:2/")).expect("a thread");
+        assert!(!Arc::ptr_eq(&began, &of(&shared)[0].turns));
     }
 }

@@ -131,6 +131,27 @@ async function silent(page) {
   await page.waitForFunction(() => document.querySelector("#state").textContent === "ready" && document.querySelector("#lost").hidden);
 }
 
+// A stream that stays open and brings nothing, as of a machine that hangs, is no node that is ready; the page takes another.
+async function unheard(browser) {
+  const page = await open(browser, { viewport: SIZES.desktop });
+  await page.evaluate(() => {
+    window.swallowed = window.followed;
+    window.followed.onmessage = () => {};
+  });
+  await page.locator("#state", { hasText: /^no word$/ }).waitFor();
+  const found = await page.evaluate(() => [
+    document.querySelector("#state").dataset.level,
+    document.querySelector("#lost").hidden,
+    document.body.classList.contains("stale"),
+  ]);
+  assert.deepEqual(found, ["unknown", false, true]);
+  await page.locator("#state", { hasText: /^ready$/ }).waitFor();
+  const after = await page.evaluate(() => [document.querySelector("#lost").hidden, window.followed === window.swallowed]);
+  assert.deepEqual(after, [true, false]);
+  assert.deepEqual(page.noted, []);
+  await page.context().close();
+}
+
 async function values(page) {
   assert.deepEqual(await page.locator("h2").allTextContents(), ["Active alerts", ...SECTIONS]);
   const tiles = await page.locator(".tile").count();
@@ -187,18 +208,20 @@ async function told(browser) {
 // Whoever is on the way to a page of the run-book stays on it while the alert is on.
 async function focused(browser) {
   const [page, tell, began] = await told(browser);
-  const alert = { level: "warning", title: "memory", why: "91 %", since_ms: began - 2000, page: "runbook/memory-high.md" };
-  const at = (second) => tell({ time_ms: began + 1000 * second, reasons: [`the thread has not moved for ${second} s`], alerts: [alert] });
+  const alert = { rule: "MemoryHigh", level: "warning", title: "memory", since_ms: began - 2000, page: "runbook/memory-high.md" };
+  // Its value is another one every second.
+  const on = (second) => ({ ...alert, why: `${90 + second} %` });
+  const at = (second) => tell({ time_ms: began + 1000 * second, reasons: [`the thread has not moved for ${second} s`], alerts: [on(second)] });
   const link = page.locator("#alerts a");
   await at(1);
   await link.focus();
   for (let second = 2; second < 5; second++) {
     await at(second);
-    assert.match(await page.locator("#alerts").textContent(), new RegExp(`moved for ${second} s.*, ${second + 2} s; what to do`));
+    assert.match(await page.locator("#alerts").textContent(), new RegExp(`moved for ${second} s.*memory: ${90 + second} %.*, ${second + 2} s; what to do`));
     assert.ok(await link.evaluate((link) => link === document.activeElement), `the link has the focus after ${second} s`);
   }
-  const before = { level: "critical", title: "disk", why: "full", since_ms: began, page: "runbook/disk-full.md" };
-  await tell({ reasons: [], alerts: [before, alert] });
+  const before = { rule: "DiskFull", level: "critical", title: "disk", why: "full", since_ms: began, page: "runbook/disk-full.md" };
+  await tell({ reasons: [], alerts: [before, on(5)] });
   assert.ok(await link.nth(1).evaluate((link) => link === document.activeElement), "a new alert takes no focus");
   await tell({ reasons: [], alerts: [] });
   assert.equal(await page.locator("#alerts").textContent(), "No alert is on.");
@@ -220,6 +243,8 @@ async function timed(browser) {
   await tell({ time_ms: began + 1000, values: { height: 1 } });
   const before = await drawn();
   isOne(before);
+  await tell({ time_ms: null, uptime_s: null, values: {}, limits: {} });
+  assert.deepEqual(await drawn(), before, "a node without a reading yet takes nothing away");
   const back = began - 3_600_000;
   for (const second of [0, 1]) await tell({ time_ms: back + 1000 * second, values: { height: 2 + second } });
   const after = await drawn();
@@ -271,7 +296,7 @@ async function main() {
   try {
     if (task === "look") {
       await look(browser);
-      for (const part of [focused, timed, crowded]) await part(browser);
+      for (const part of [focused, timed, crowded, unheard]) await part(browser);
       return await runbook(browser);
     }
     const page = await open(browser, { viewport: SIZES.desktop });

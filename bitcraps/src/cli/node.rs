@@ -207,6 +207,9 @@ impl Operated<'_> {
         // What was promised is on the disk before anybody is told of alerts that wait.
         let last_alerts = monitor.stop();
         let totals = node.close();
+        if result.is_ok() {
+            last_alerts.tell_over();
+        }
         drop(last_alerts);
         result?;
         if has_arrived {

@@ -99,4 +99,6 @@ fn a_program_for_alerts_gets_no_passphrase_and_a_silent_webhook_holds_up_neither
     player.wait().expect("it ends");
     let rest = crowded.log.rest();
     assert!(rest.contains("alerts not told by the end of the node: "), "{rest}");
+    // The next start knows nothing of it: who was told that it is on would wait for its end for ever.
+    assert!(rest.contains("alert over: ConnectionsHigh") && rest.contains("(the node has ended"), "{rest}");
 }

@@ -67,6 +67,15 @@ impl Dev {
         values.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
     }
 
+    /// What the page follows.
+    fn events(&self) -> impl Iterator<Item = serde_json::Value> {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+        write!(&stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+    }
+
     /// Asks whether it is ready until an answer is as wanted; what was answered last.
     pub(super) fn until_ready_is(&self, wanted: impl Fn(u16, &str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(60);
@@ -164,12 +173,7 @@ fn rules_for_prometheus_are_good() {
 #[test]
 fn events_follow_one_another() {
     let dev = Dev::start(&["--listen", "none"]);
-    let stream = TcpStream::connect(dev.address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
-    write!(&stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
-    let lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let mut events =
-        lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("data: ")?).ok());
+    let mut events = dev.events();
     let mut heights = Vec::new();
     for _ in 0..6 {
         let event = events.next().expect("they go on");
@@ -293,13 +297,15 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
     use nix::sys::ptrace::{Options, detach, interrupt, seize};
     use nix::sys::wait::{WaitPidFlag, waitpid};
 
-    // What reads the configuration again is a node's alone, and who answers cannot say that it stands still: the log does.
+    // What reads the configuration again is a node's alone, as is what tells alerts; and who answers cannot say that it stands still:
+    // the log does.
     let dir = tempfile::tempdir().expect("a directory");
     let config = super::newcomer::made_node(&dir.path().join("node"), &["--window", "1000"]);
     let log = dir.path().join("log");
     let mut node = super::newcomer::program()
         .args(["node", "--config", super::newcomer::text(&config), "--output", "ndjson"])
         .args(["--set", "monitoring.listen=127.0.0.1:0", "--set", "net.followers_max=1"])
+        .args(["--set", "alerts.webhook=http://127.0.0.1:9/"])
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(&log).expect("a file"))
         .spawn()
@@ -339,6 +345,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         ("dashboard", ": dashboard; critical", &logged as &dyn Fn() -> String),
         ("reload", "the thread `reload` has not moved", &answers),
         ("serving", "the thread `serving` has not moved", &answers),
+        ("alerts", "the thread `alerts` has not moved", &answers),
     ] {
         let id = thread_of(node.id(), thread);
         if seize(id, Options::empty()).is_ok() {
@@ -364,7 +371,7 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         ("worker-1", "worker-1"),
         ("snapshots", "snapshots"),
         ("archive", "archive"),
-        ("alerts", "alerts"),
+        ("disk", "disk"),
         ("monitor", "monitor"),
     ] {
         let id = thread_of(dev.process.id(), thread);
@@ -376,6 +383,11 @@ fn whichever_thread_is_frozen_is_named_until_it_moves_again() {
         waitpid(id, Some(WaitPidFlag::__WALL)).expect("it stops");
         let (wanted, since) = (format!("the thread `{name}` has not moved"), Instant::now());
         dev.until_ready_is(|status, body| status == 503 && body.contains(&wanted));
+        if thread == "monitor" {
+            // No reading is taken: whoever follows hears so all the same.
+            let mut told = dev.events().filter(|event| event["reasons"].to_string().contains(&wanted));
+            assert!(told.nth(1).is_some(), "it is told again and again");
+        }
         println!("`{name}` was named after {:.1} s", since.elapsed().as_secs_f64());
         if thread == "storage" && browse(&dev, &["wait", "a thread stands still"]) {
             detach(id, None::<nix::sys::signal::Signal>).expect("it goes on");

@@ -54,6 +54,25 @@ fn four_nodes_over_the_wire_keep_one_chain_and_agree_on_disk() {
     cluster.check_records();
 }
 
+/// Every node settles every intent, and the one that its player is connected to answers it.
+#[test]
+fn a_receipt_is_counted_at_the_node_that_gave_it() {
+    let mut cluster = playing(&[0]);
+    cluster.bets(4, &[0]);
+    let elsewhere = cluster.intent(0, IntentKind::Leave, |body| body.at(TableId(1)));
+    cluster.give(0, vec![elsewhere]);
+    let is_refused = |cluster: &mut Cluster| matches!(cluster.verdict(&elsewhere), Some(Verdict::Refused(_)));
+    assert!(cluster.until(3_000, is_refused), "nobody leaves a table where nobody sits");
+    level(&mut cluster);
+    for slot in 0..4 {
+        let given = cluster.hosts[slot].receipts.len() as u64;
+        let totals = &cluster.node(slot).totals;
+        assert_eq!(totals.receipts, given, "node {slot}");
+        assert_eq!(totals.receipts > 0, slot == 0, "all players are at node 0");
+        assert_eq!(totals.refusals.is_empty(), slot != 0, "node {slot}: {:?}", totals.refusals);
+    }
+}
+
 /// What left a node in a vote or a share was in its log or journal before: a node that is killed at any tick, and started
 /// again, goes on with the others and contradicts nothing.
 #[test]

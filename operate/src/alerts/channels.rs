@@ -1,5 +1,5 @@
-//! Where changes of alerts go: the log always, and a webhook, a command and e-mail where the configuration names them. A
-//! thread of its own does it, so that neither the node nor its watching waits for anybody.
+//! Where changes of alerts go: the log always, and a webhook, a command and e-mail where the configuration names them. Each of
+//! these has a thread of its own, so that neither the node nor its watching waits for anybody, nor one of them for another.
 
 use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,26 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::http::{Request, Uri, header};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::limits::ALERTS_WAITING_MAX;
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use node::config::AlertsConfig;
 use node::threads::WatchedThread;
 use thiserror::Error;
-use tokio::net::TcpStream;
 
 use super::rules::AlertLevel;
 use super::state::Change;
+use super::webhook::{server_of, webhook};
 use crate::process::without_secrets;
 
 /// How long one channel may take for one change.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often its thread turns, and how often it does so at least.
-const TURN: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the thread of a channel turns, and how often it does so at least.
+pub(super) const TURN: Duration = Duration::from_millis(500);
 const THREAD_PERIOD: Duration = Duration::from_secs(2);
+/// What all threads of channels are called.
+const THREAD: &str = "alerts";
 
 /// Why a change was not told somewhere.
 #[derive(Error, Debug)]
@@ -55,9 +53,9 @@ pub enum ChannelError {
     },
 }
 
-/// What those who tell changes share with those who have them told.
+/// What a channel's thread shares with those who have changes told.
 #[derive(Default)]
-struct Telling {
+pub(super) struct Telling {
     /// Changes that are not told yet.
     waiting: AtomicU64,
     /// Times that a channel did not take one, since the node started.
@@ -73,37 +71,88 @@ impl Telling {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.turn();
         self.is_over.load(Ordering::Relaxed)
     }
 }
 
-/// Tells changes, on a thread of its own. Dropped, it tells what waits and is waited for by nobody.
-pub struct Channels {
-    config: AlertsConfig,
+/// How a channel tells a change.
+type Tell = fn(&AlertsConfig, &str, &Change, &Telling) -> Result<(), ChannelError>;
+
+/// A way on which changes are told, with a thread and a queue of its own.
+struct Channel {
+    /// The key that names it.
+    key: &'static str,
     changes: Option<Sender<Change>>,
     telling: Arc<Telling>,
     /// Says, by its end, that the thread has ended.
     ended: Receiver<()>,
 }
 
+impl Channel {
+    fn start(
+        key: &'static str,
+        tell: Tell,
+        config: AlertsConfig,
+        node: String,
+        untold: Arc<AtomicU64>,
+    ) -> std::io::Result<Self> {
+        let (changes, heard) = bounded(ALERTS_WAITING_MAX);
+        let (ends, ended) = bounded::<()>(0);
+        let telling = Arc::new(Telling { untold, ..Telling::default() });
+        let shared = Arc::clone(&telling);
+        let run = move || {
+            tell_all(tell, &config, &node, &heard, &shared);
+            drop(ends);
+        };
+        std::thread::Builder::new().name(THREAD.into()).spawn(run)?;
+        Ok(Self { key, changes: Some(changes), telling, ended })
+    }
+
+    /// Has a change told without waiting.
+    fn tell(&self, change: Change) {
+        self.telling.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
+            self.telling.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.telling.untold.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("{ALERTS_WAITING_MAX} alerts wait to be told by `{}`; this one is not told by it", self.key);
+        }
+    }
+
+    /// Waits until all is told that waits, as long as there is time: what is not told then stays so.
+    fn end(&self, until: Instant) {
+        if self.ended.recv_deadline(until) == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        self.telling.is_over.store(true, Ordering::Relaxed);
+        let waiting = self.telling.waiting.load(Ordering::Relaxed);
+        tracing::warn!("alerts not told by the end of the node: {waiting} by `{}`; the log has them", self.key);
+    }
+}
+
+/// Tells changes. Dropped, it tells what waits and is waited for by nobody.
+pub struct Channels {
+    config: AlertsConfig,
+    /// Those that the configuration names.
+    channels: Vec<Channel>,
+}
+
 impl Channels {
     /// Tells them where the configuration says, and counts those that a channel does not take.
     ///
     /// # Errors
-    /// If the system refuses the thread.
-    pub fn start(config: AlertsConfig, node: String, untold: Arc<AtomicU64>) -> std::io::Result<Self> {
-        let (changes, heard) = bounded(ALERTS_WAITING_MAX);
-        let (ends, ended) = bounded::<()>(0);
-        let telling = Arc::new(Telling { untold, ..Telling::default() });
-        let (shared, own) = (Arc::clone(&telling), config.clone());
-        let run = move || {
-            tell_all(&config, &node, &heard, &shared);
-            drop(ends);
-        };
-        std::thread::Builder::new().name("alerts".into()).spawn(run)?;
-        Ok(Self { config: own, changes: Some(changes), telling, ended })
+    /// If the system refuses a thread.
+    pub fn start(config: AlertsConfig, node: &str, untold: &Arc<AtomicU64>) -> std::io::Result<Self> {
+        let all: [(_, _, Tell); 3] = [
+            ("alerts.webhook", !config.webhook.is_empty(), webhook),
+            ("alerts.exec", !config.exec.is_empty(), command),
+            ("alerts.mail_to", !config.mail_to.is_empty(), mail),
+        ];
+        let named = all.into_iter().filter(|(_, is_named, _)| *is_named);
+        let start = |(key, _, tell)| Channel::start(key, tell, config.clone(), node.to_owned(), Arc::clone(untold));
+        let channels = named.map(start).collect::<Result<_, _>>()?;
+        Ok(Self { config, channels })
     }
 
     /// Whether they tell where this configuration says.
@@ -111,9 +160,10 @@ impl Channels {
         self.config == *config
     }
 
-    /// Its thread, to be watched.
-    pub fn thread(&self) -> WatchedThread {
-        WatchedThread::new("alerts", THREAD_PERIOD, Arc::clone(&self.telling.turns))
+    /// Their threads, to be watched, all under one name.
+    pub fn threads(&self) -> (&'static str, Vec<WatchedThread>) {
+        let watched = |channel: &Channel| WatchedThread::new(THREAD, THREAD_PERIOD, Arc::clone(&channel.telling.turns));
+        (THREAD, self.channels.iter().map(watched).collect())
     }
 
     /// Logs a change, and has it told elsewhere without waiting.
@@ -127,78 +177,40 @@ impl Channels {
             AlertLevel::Warning => tracing::warn!("alert: {rule}, {title} ({why}); docs/{page}"),
             AlertLevel::Critical => tracing::error!("alert: {rule}, {title} ({why}); docs/{page}"),
         }
-        self.telling.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
-            self.telling.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.telling.untold.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("{ALERTS_WAITING_MAX} alerts wait to be told; this one is in the log alone");
-        }
+        self.channels.iter().for_each(|channel| channel.tell(change.clone()));
     }
 
-    /// Ends: what waits has `within` to be told, all of it together. The rest is in the log alone, which says so.
+    /// Ends: what waits has `within` to be told, all of it together. The log says what was not.
     pub fn end(&mut self, within: Duration) {
-        self.changes = None;
-        if self.ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
-        self.telling.is_over.store(true, Ordering::Relaxed);
-        let waiting = self.telling.waiting.load(Ordering::Relaxed);
-        tracing::warn!("alerts not told by the end of the node: {waiting}; the log alone has them");
+        let until = Instant::now() + within;
+        self.channels.iter_mut().for_each(|channel| channel.changes = None);
+        self.channels.iter().for_each(|channel| channel.end(until));
     }
 }
 
-fn tell_all(config: &AlertsConfig, node: &str, heard: &Receiver<Change>, telling: &Telling) {
-    let channels = [webhook, command, mail];
+fn tell_all(tell: Tell, config: &AlertsConfig, node: &str, heard: &Receiver<Change>, telling: &Telling) {
     loop {
-        telling.turn();
+        if telling.is_over() {
+            return;
+        }
         let change = match heard.recv_timeout(TURN) {
             Ok(change) => change,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        for tell in channels {
-            if telling.is_over() {
-                return;
-            }
-            if let Err(error) = tell(config, node, &change, telling) {
-                telling.untold.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("an alert was not told: {error}");
-            }
+        if let Err(error) = tell(config, node, &change, telling) {
+            telling.untold.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("an alert was not told: {error}");
         }
         telling.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// What programs read of a change.
-fn as_json(node: &str, change: &Change) -> String {
+pub(super) fn as_json(node: &str, change: &Change) -> String {
     let mut value = serde_json::to_value(change).expect("a change is plain data");
     value["node"] = node.into();
     value.to_string()
-}
-
-fn webhook(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling) -> Result<(), ChannelError> {
-    if config.webhook.is_empty() {
-        return Ok(());
-    }
-    let problem = |problem: String| ChannelError::Webhook { problem };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| problem(error.to_string()))?;
-    let body = as_json(node, change);
-    let sent = runtime.block_on(async {
-        let turn = async {
-            while !telling.is_over() {
-                tokio::time::sleep(TURN).await;
-            }
-        };
-        tokio::select! {
-            sent = tokio::time::timeout(PATIENCE, post(&config.webhook, body)) => sent.ok(),
-            () = turn => None,
-        }
-    });
-    // A name that is still looked up holds nobody up: the system may take minutes until it gives up.
-    runtime.shutdown_background();
-    sent.unwrap_or_else(|| Err(format!("no answer within {} s, or by the end of the node", PATIENCE.as_secs())))
-        .map_err(problem)
 }
 
 /// Whether what the configuration names could be a webhook, a command and a program that sends letters. It is asked of a file
@@ -220,48 +232,6 @@ pub fn check(config: &AlertsConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// The address of a webhook, with its host and port.
-fn server_of(url: &str) -> Result<(Uri, String, u16), String> {
-    let uri: Uri = url.parse().map_err(|error| format!("no address: {error}"))?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err("no address of http://".into());
-    };
-    if authority.as_str().contains('@') {
-        let instead = "put a token into the path, or have `exec` run a program that sends them";
-        return Err(format!("a user and a password in an address are not sent; {instead}"));
-    }
-    let host = authority.host();
-    let port = match authority.as_str().strip_prefix(host).unwrap_or_default() {
-        "" => 80,
-        port => port
-            .strip_prefix(':')
-            .and_then(|port| port.parse().ok())
-            .filter(|port| *port > 0)
-            .ok_or("a port is a number from 1 to 65535")?,
-    };
-    let host = host.trim_matches(['[', ']']).to_owned();
-    Ok((uri, host, port))
-}
-
-/// Posts JSON to an address of plain HTTP, and wants an answer of success.
-async fn post(url: &str, body: String) -> Result<(), String> {
-    let (uri, host, port) = server_of(url)?;
-    let stream = TcpStream::connect((&*host, port));
-    let stream = stream.await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    let authority = uri.authority().expect("it has a host").as_str().to_owned();
-    let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| error.to_string())?;
-    // It ends with the runtime, if not before.
-    drop(tokio::spawn(connection));
-    let status = sender.send_request(request).await.map_err(|error| error.to_string())?.status();
-    if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
-}
-
 /// Runs the operator's command: the change is its standard input, and in its environment.
 fn command(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling) -> Result<(), ChannelError> {
     let Some((program, args)) = config.exec.split_first() else { return Ok(()) };
@@ -274,9 +244,6 @@ fn command(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling
 
 /// Hands a letter to the system's sendmail.
 fn mail(config: &AlertsConfig, node: &str, change: &Change, telling: &Telling) -> Result<(), ChannelError> {
-    if config.mail_to.is_empty() {
-        return Ok(());
-    }
     let program = &config.sendmail;
     let mut command = Command::new(program);
     command.args(["-i", "-t"]);
@@ -340,13 +307,12 @@ fn wait(child: &mut Child, telling: &Telling) -> std::io::Result<Option<ExitStat
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader, Read};
+pub(super) mod tests {
     use std::net::TcpListener;
 
     use super::*;
 
-    fn change() -> Change {
+    pub(in crate::alerts) fn change() -> Change {
         Change {
             rule: "MemoryHigh",
             title: "memory is nearly used up",
@@ -414,40 +380,6 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_is_posted_to_and_must_answer() {
-        for (status, is_taken) in [("204 No Content", true), ("500 Oh No", false)] {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let url = format!("http://{}/hook?of=me", listener.local_addr().expect("an address"));
-            let server = std::thread::spawn(move || {
-                let (mut stream, _) = listener.accept().expect("somebody comes");
-                let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
-                let (mut head, mut length) = (String::new(), 0);
-                loop {
-                    let mut line = String::new();
-                    reader.read_line(&mut line).expect("a line");
-                    if let Some(bytes) = line.to_lowercase().strip_prefix("content-length:") {
-                        length = bytes.trim().parse().expect("a number");
-                    }
-                    head.push_str(&line);
-                    if line == "\r\n" {
-                        break;
-                    }
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).expect("a body");
-                write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").expect("an answer");
-                (head, String::from_utf8(body).expect("text"))
-            });
-            let config = AlertsConfig { webhook: url, ..AlertsConfig::default() };
-            let told = webhook(&config, "north", &change(), &Telling::default());
-            assert_eq!(told.is_ok(), is_taken, "{told:?}");
-            let (head, body) = server.join().expect("it answered");
-            assert!(head.starts_with("POST /hook?of=me HTTP/1.1\r\n"), "{head}");
-            assert!(body.contains("\"rule\":\"MemoryHigh\"") && body.contains("\"node\":\"north\""), "{body}");
-        }
-    }
-
-    #[test]
     fn what_could_be_no_channel_is_found_before_there_is_an_alert() {
         let hooked = |webhook: &str| check(&AlertsConfig { webhook: webhook.into(), ..AlertsConfig::default() });
         for good in ["", "http://127.0.0.1:9/x?of=me", "http://host.example", "http://[::1]:65535/", "http://[::1]/"] {
@@ -487,13 +419,13 @@ mod tests {
     #[test]
     fn nobody_waits_long_for_a_channel_that_does_not_answer() {
         let (_listener, config) = silent();
-        let mut channels = Channels::start(config.clone(), "north".into(), Arc::default()).expect("a thread");
+        let mut channels = Channels::start(config.clone(), "north", &Arc::default()).expect("a thread");
         (0..3).for_each(|_| channels.tell(change()));
         let began = Instant::now();
         channels.end(Duration::from_millis(200));
         assert!(began.elapsed() < Duration::from_secs(5), "it ended after {:?}", began.elapsed());
-        assert_eq!(channels.telling.waiting.load(Ordering::Relaxed), 3, "none of them was told");
-        let channels = Channels::start(config, "north".into(), Arc::default()).expect("a thread");
+        assert_eq!(channels.channels[0].telling.waiting.load(Ordering::Relaxed), 3, "none of them was told");
+        let channels = Channels::start(config, "north", &Arc::default()).expect("a thread");
         channels.tell(change());
         let began = Instant::now();
         drop(channels);
@@ -501,10 +433,24 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_does_not_answer_keeps_nothing_from_another() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("told");
+        let (_listener, silent) = silent();
+        let config = AlertsConfig { exec: writes(&file, "cat"), ..silent };
+        let mut channels = Channels::start(config, "north", &Arc::default()).expect("threads");
+        assert_eq!(channels.threads().1.len(), 2, "each has its own, and nobody asks for letters");
+        channels.tell(change());
+        channels.end(Duration::from_secs(2));
+        let told = std::fs::read_to_string(&file).expect("the program was run");
+        assert!(told.contains("\"rule\":\"MemoryHigh\""), "{told}");
+    }
+
+    #[test]
     fn what_a_channel_does_not_take_is_counted() {
         let config = AlertsConfig { exec: vec!["/no/such".into()], ..AlertsConfig::default() };
         let untold = Arc::new(AtomicU64::new(0));
-        let mut channels = Channels::start(config, "north".into(), Arc::clone(&untold)).expect("a thread");
+        let mut channels = Channels::start(config, "north", &untold).expect("a thread");
         (0..2).for_each(|_| channels.tell(change()));
         channels.end(PATIENCE);
         assert_eq!(untold.load(Ordering::Relaxed), 2);

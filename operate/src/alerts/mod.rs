@@ -6,5 +6,6 @@
 
 pub mod rules;
 pub mod state;
+mod webhook;
 pub mod channels;
 pub mod pages;

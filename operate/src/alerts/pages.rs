@@ -55,7 +55,8 @@ block. What was recorded is whole.
 const STOPPED_PAGE: &str = "\
 # Stopped: the node has stopped by itself
 
-Critical, at once, and the last that this node tells. A Prometheus has ScrapeDown instead.
+Critical, at once, and the last that this node tells: a start that fails after it says so in the log alone. A Prometheus has ScrapeDown
+instead.
 
 **What it means.** The node cannot go on: its disk refuses what it writes, a quorum has another state, its key is used elsewhere, or it
 found its own state wrong and panicked.

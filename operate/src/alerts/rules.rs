@@ -147,9 +147,9 @@ pub const RULES: &[Rule] = &[
         meaning: "One thread of the node has not moved for longer than any of its work takes. What depends on it waits.",
         steps: &[
             "`/readyz` names the thread. `storage`: the disk does not answer; look at the kernel's log and at other writers.",
-            "`monitor`: the system does not say how it is, as where the session's disk hangs. `dashboard`, which answers: only the log can say it.",
+            "`disk`, which asks for the room there: the session's disk hangs, or is very slow. `monitor`: the system does not say how it is. `dashboard`, which answers: only the log can say it.",
             "`snapshots`, `archive` or `serving`: the disk is slow, or something else reads and writes much. Play goes on; meanwhile there are no snapshots, full segments are not compressed, or nodes that are behind get no answers.",
-            "`alerts` or `reload`: play goes on. Meanwhile the log alone has what changes, or SIGHUP is not followed; look whether the file of the passphrase and the programs of `[alerts]` lie where nothing answers. Restart once it suits.",
+            "`alerts` or `reload`: play goes on. Meanwhile the webhook, the program or the letters of `[alerts]` do not tell what changes, which the log has, or SIGHUP is not followed; look whether the file of the passphrase and the programs of `[alerts]` lie where nothing answers. Restart once it suits.",
             "`net`, `tick` or a worker: the machine is short of processors, or the program hangs. Keep `gdb -p PID -batch -ex 'thread apply all bt'`, then restart.",
         ],
     },

@@ -166,6 +166,18 @@ impl Alerts {
         self.0.iter_mut().filter_map(step).collect()
     }
 
+    /// The node has ended, and nobody compares any more: those that are on are over, for all that is known. Gives what changed.
+    pub fn end(&mut self, now_ms: u64) -> Vec<Change> {
+        let on = self.0.iter_mut().filter(|state| state.level > AlertLevel::None);
+        let over = on.map(|state| {
+            let before = std::mem::replace(&mut state.level, AlertLevel::None);
+            let why = "the node has ended, and looks no more".into();
+            let Rule { name: rule, title, .. } = *state.rule;
+            Change { rule, title, level: AlertLevel::None, before, why, at_ms: now_ms, page: page_of(state.rule) }
+        });
+        over.collect()
+    }
+
     /// Those that are on, the worst first.
     pub fn on(&self) -> Vec<Alert> {
         let on = self.0.iter().filter(|state| state.level > AlertLevel::None);

@@ -97,7 +97,7 @@ pub(super) const METRICS: &[Metric] = &[
     times(
         "bitcraps_block_seconds",
         |reading| &reading.tick.block,
-        "From a block's time until it is decided and on this disk.",
+        "From a block's time until it is decided and on this disk; what was decided elsewhere and is caught up with is not counted.",
     ),
     times(
         "bitcraps_sync_seconds",
@@ -177,7 +177,7 @@ pub(super) const METRICS: &[Metric] = &[
             let codes = Refusal::ALL.iter().zip(reading.tick.refused);
             codes.map(|((_, code, _), count)| ((*code).to_owned(), count as f64)).collect()
         }),
-        help: "Refused intents, by code.",
+        help: "Receipts that went out and refused an intent, by code.",
     },
     // The game.
     counter("bitcraps_rolls_total", tick!(rolls), "Rolls of all tables."),

@@ -292,7 +292,7 @@ fn each_alert_fires_and_clears_through_each_channel() {
     let count = all.len();
     let posted = std::thread::spawn(move || hear(&listener, count));
     for few in all.chunks(16) {
-        let channels = crate::alerts::channels::Channels::start(config.clone(), "north".into(), Default::default());
+        let channels = crate::alerts::channels::Channels::start(config.clone(), "north", &Default::default());
         let mut channels = channels.expect("a thread");
         few.iter().for_each(|change| channels.tell(change.clone()));
         channels.end(Duration::from_secs(120));
@@ -319,6 +319,21 @@ fn each_alert_fires_and_clears_through_each_channel() {
             rule.name
         );
     }
+}
+
+#[test]
+fn what_is_on_when_the_node_ends_is_over_once() {
+    let (mut alerts, mut history) = (Alerts::default(), History::default());
+    let mut readings = lived(TROUBLES[0].1).into_iter();
+    while alerts.on().is_empty() {
+        history.push(readings.next().expect("it fires"));
+        alerts.step(&history);
+    }
+    let on = alerts.on();
+    let over = alerts.end(7);
+    assert_eq!((on.len(), over.len()), (1, 1), "{on:?} {over:?}");
+    assert_eq!((over[0].rule, over[0].before, over[0].level), (on[0].rule, on[0].level, AlertLevel::None));
+    assert!(alerts.on().is_empty() && alerts.end(8).is_empty());
 }
 
 #[test]
