@@ -138,7 +138,8 @@ pub fn find(words: &[&str]) -> Result<BetId, NameError> {
         BETS.iter().filter(|bet| squash(bet.name).strip_prefix(letters).is_some_and(is_begun)).collect();
     match begun[..] {
         [bet] if letters == key => Ok(bet.id),
-        [] | [_] => {
+        [bet] => Err(NameError::Unknown { word: word(), near: Some(bet.name) }),
+        [] => {
             let near = nearest(&key, BETS.iter().map(|bet| bet.name));
             Err(NameError::Unknown { word: word(), near })
         }
