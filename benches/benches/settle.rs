@@ -127,6 +127,7 @@ fn whole_heights(criterion: &mut Criterion, tables: u32, threads: usize) {
         );
         resolved.print(&format!("{name}/resolve"), "plain arrays in the same layout");
         if !resolved.ours.is_empty() {
+            let mut whole = resolved.ours.counted(&whole).to_vec();
             whole.sort_by(f64::total_cmp);
             println!(
                 "{name}/resolve: {:.0} million bets examined/s of {bets}; plain arrays in rows of 320 bytes {:.1} ms",

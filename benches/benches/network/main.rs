@@ -78,6 +78,7 @@ fn paced(criterion: &mut Criterion, size: &Size) {
     );
     taken.print(&format!("network/paced/{name}: processor time of the server"), "bare quinn");
     for (whose, prices) in [("ours", &ours), ("bare quinn", &bare)] {
+        let prices = taken.ours.counted(prices);
         let middle = |pick: fn(&Price) -> f64| {
             let mut figures: Vec<f64> = prices.iter().map(pick).collect();
             figures.sort_by(f64::total_cmp);
