@@ -190,7 +190,7 @@ impl Cluster {
     }
 
     /// A node stopped: for what was done to its disk it starts again, for anything else the run is broken.
-    fn died(&mut self, slot: usize, stopped: Stopped) -> Result<(), Broken> {
+    pub(super) fn died(&mut self, slot: usize, stopped: Stopped) -> Result<(), Broken> {
         match stopped {
             // Its operator finds that it is not what was written.
             Stopped::Disk(_) if self.hosts[slot].disk.is_harmed() && !self.hosts[slot].disk.is_off() => {
@@ -208,16 +208,23 @@ impl Cluster {
                 Ok(())
             }
             // It hears of its own lies, or of its other life.
-            Stopped::Itself(_) if !self.is_trusted(slot as u32) => {
+            Stopped::OtherLife(_) if !self.is_trusted(slot as u32) => {
                 if self.has_two_lives(self.hosts[slot].slot) {
                     self.marks.count("a validator heard of its other life and stopped");
                 }
-                self.hosts[slot].kill();
-                self.leave(slot, true);
+                // Seeds in which the disk of one of them had failed before are runs in which its power goes then.
+                let by_power = self.hosts[slot].has_seen_failures();
+                if by_power {
+                    self.hosts[slot].cut_power();
+                } else {
+                    self.hosts[slot].kill();
+                }
+                self.leave(slot, !by_power);
                 self.restart_later(slot);
                 Ok(())
             }
-            Stopped::Itself(problem) => {
+            // Whoever lies or has two lives runs the same code, and that holds there too.
+            Stopped::OtherLife(problem) | Stopped::Panicked(problem) | Stopped::Itself(problem) => {
                 Err(Broken { property: Property::NoFault, seen: format!("node {slot} stopped: {problem}") })
             }
         }
