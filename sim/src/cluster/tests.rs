@@ -102,6 +102,28 @@ fn led<R: Send>(lead: impl FnOnce(Cluster) -> R + Send) -> R {
 }
 
 #[test]
+fn whoever_never_hears_the_last_word_breaks_that_and_figures_are_of_the_heights_that_were_asked_for() {
+    let judged = |is_deaf: bool| {
+        led(|mut cluster| {
+            assert_eq!(cluster.live(&mut |_, _| ()), Ok(()));
+            // What is told from now on gets lost, and not what is on its way.
+            (0..2).for_each(|player| cluster.network.cut(End::Node(0), End::Player(player), is_deaf));
+            assert_eq!(cluster.go_on(1_000), Ok(()));
+            let waits = cluster.players.iter().any(|player| player.waits().next().is_some());
+            assert!(waits || !is_deaf, "they were busy to the end");
+            let (now, last) = (cluster.now, cluster.seen.last());
+            let outcome = cluster.judge(Ok(()));
+            assert_eq!((outcome.virtual_ms, outcome.height, outcome.root_chain), (now / 1_000, last.0, last.1));
+            outcome.broken
+        })
+    };
+    assert_eq!(judged(false), None);
+    let broken = judged(true).expect("nobody tells them anything");
+    assert_eq!(broken.property, Property::LastWord);
+    assert!(broken.seen.contains("did not hear in 60 s what became of its intent"), "{broken:?}");
+}
+
+#[test]
 fn a_write_that_found_no_room_excuses_no_later_error() {
     led(|mut cluster| {
         cluster.begin_schedule();
