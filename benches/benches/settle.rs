@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use benches::beside::{alone, beside, group, pooled, readable, time};
 use benches::raw::{RawTable, Split, SplitSeat, Whole, resolve};
-use benches::{World, key, resident_mib, tiny};
+use benches::{World, favourites, key, resident_mib, tiny};
 use bevy_ecs::schedule::{IntoScheduleConfigs, Schedule};
 use criterion::{Criterion, Throughput};
 use engine::component::BetRow;
@@ -16,7 +16,7 @@ use engine::message::intent::{Intent, IntentBody, IntentKind, Working};
 use engine::{BetId, Puck, TableId};
 use order::dice::DiceRoller;
 use rayon::prelude::*;
-use systems::catalogue::Catalogue;
+use systems::catalogue::{BETS, Catalogue};
 use systems::schedule::{SYSTEMS, ScheduleBuilder, SystemTimes};
 use systems::settle::{crossing, idle, intake, invariants, resolve as resolving, roll, root::update_root};
 use systems::{Draw, Machine, chained};
@@ -127,6 +127,7 @@ fn whole_heights(criterion: &mut Criterion, tables: u32, threads: usize) {
         );
         resolved.print(&format!("{name}/resolve"), "plain arrays in the same layout");
         if !resolved.ours.is_empty() {
+            let mut whole = resolved.ours.counted(&whole).to_vec();
             whole.sort_by(f64::total_cmp);
             println!(
                 "{name}/resolve: {:.0} million bets examined/s of {bets}; plain arrays in rows of 320 bytes {:.1} ms",
@@ -220,20 +221,19 @@ impl Raw {
     }
 }
 
-/// Bets, settings and take-downs of players all over the tables, in blocks as a chain has them.
+/// Bets and settings of players all over the tables, in blocks as a chain has them. All are applied: what is refused takes less.
 fn intents(criterion: &mut Criterion, tables: u32) {
     let mut world = World::new(tables, SEATS, 1, 1);
     let players = tables * SEATS;
     let count = players.min(7_000);
-    let (mut next, mut time_ms, mut number) = (world.next, 1_000_001 + world.next.0, 10);
+    let (mut next, mut time_ms) = (world.next, 1_000_001 + world.next.0);
+    let mut blocks = Blocks { count, numbers: vec![10; players as usize], made: 0 };
     let mut apply = stage(intake::apply_intents);
-    let mut applied = 0;
     let mut group = group(criterion, "settle/intents".to_owned(), Throughput::Elements(count.into()));
     let runs = alone(&mut group, &format!("tables={tables}"), || {
-        number += 1;
-        world.machine.begin(next, time_ms, block(count, players, number), Draw::Beacon([0; 48]));
+        world.machine.begin(next, time_ms, blocks.next(time_ms), Draw::Beacon([0; 48]));
         let took = time(|| world.machine.run(&mut apply));
-        applied = world.machine.report().counts.applied;
+        assert_eq!(world.machine.report().counts.applied, u64::from(count), "the workload is applied in full");
         // The rest of the height, which is not timed.
         world.machine.run(&mut stage((crossing::settle_accounts, update_root).chain()));
         next = next.next();
@@ -243,32 +243,47 @@ fn intents(criterion: &mut Criterion, tables: u32) {
     group.finish();
     if !runs.is_empty() {
         println!(
-            "settle/intents/tables={tables}: {:.2} million/s on one core ({count} a block, {applied} of the last applied)",
+            "settle/intents/tables={tables}: {:.2} million/s on one core ({count} a block, all applied)",
             f64::from(count) / runs.median() / 1e6
         );
     }
 }
 
-/// A block of intents of players all over the tables.
-fn block(count: u32, players: u32, number: u64) -> Vec<Intent> {
-    const EXPIRY_S: u32 = 1_030;
-    let intent = |index: u32| {
+/// Blocks of intents of players all over the tables.
+struct Blocks {
+    count: u32,
+    /// The last number of each player: of numbers that nobody used only some are open.
+    numbers: Vec<u64>,
+    made: u64,
+}
+
+impl Blocks {
+    fn next(&mut self, time_ms: u64) -> Vec<Intent> {
+        self.made += 1;
+        (0..self.count).map(|index| self.intent(index, time_ms)).collect()
+    }
+
+    fn intent(&mut self, index: u32, time_ms: u64) -> Intent {
+        let players = self.numbers.len() as u64;
         // A stride that is coprime to the number of players meets them all, in no order that a cache would like.
-        let player = (u64::from(index) * 7_919 + number * 31) as u32 % players;
-        let (kind, bet) = match index % 4 {
-            0 | 1 => (IntentKind::Bet, 43 + (number as u8) % 10),
-            2 => (IntentKind::SetWorking, 66),
-            _ => (IntentKind::SetAmount, 66),
+        let player = ((u64::from(index) * 7_919 + self.made * 31) % players) as u32;
+        let number = &mut self.numbers[player as usize];
+        *number += 1;
+        // One of those that lie there, and that may be turned off: a setting of a bet that a player has not is refused.
+        let own = favourites(player).into_iter().find(|bet| BETS[usize::from(*bet)].family.toggles());
+        let own = BetId(own.expect("every player has such a bet"));
+        let another = BetId(43 + (self.made % 10) as u8);
+        let body = |kind| {
+            IntentBody::new(kind, key(player), *number, (time_ms / 1_000 + 30) as u32).at(TableId(player / SEATS))
         };
-        let body = IntentBody::new(kind, key(player), number, EXPIRY_S).at(TableId(player / SEATS)).on(BetId(bet), 0);
-        let body = match kind {
-            IntentKind::SetWorking => body.working(Working::Off),
-            IntentKind::SetAmount => body.amount(60 + number),
-            _ => body.amount(5),
+        let body = match index % 4 {
+            0 | 1 => body(IntentKind::Bet).on(another, 0).amount(5),
+            2 => body(IntentKind::SetWorking).on(own, 0).working(Working::Off),
+            // Up by a chip, and at times down again: nobody runs out of chips.
+            _ => body(IntentKind::SetAmount).on(own, 0).amount(60 + self.made % 64),
         };
         Intent { body, signature: [0; 64] }
-    };
-    (0..count).map(intent).collect()
+    }
 }
 
 /// The root when a twentieth of the tables roll: as neighbours of one clock phase, and scattered.

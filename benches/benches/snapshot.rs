@@ -62,7 +62,7 @@ fn while_tables_roll(criterion: &mut Criterion, tables: u32, phases: u32, rolls:
     let session = Session::create(&path, b"{}").expect("a session");
     let snapshots = SnapshotsFound::open(&session, |_| ()).expect("none").start(None).expect("a thread");
     let before = resident_mib();
-    let mut last = None;
+    let (mut last, mut longest) = (None, Duration::ZERO);
     let name = format!("snapshot/longest hold/tables={tables}/rolls={rolls}");
     let mut held = group(criterion, name.clone(), Throughput::Elements(1));
     let runs = alone(&mut held, "tick", || {
@@ -75,14 +75,17 @@ fn while_tables_roll(criterion: &mut Criterion, tables: u32, phases: u32, rolls:
         let (cost, taken) = take(&mut world, &snapshots);
         print_cost(&name, &cost, &taken, groups, began.elapsed(), before);
         last = Some(note);
-        cost.holds.iter().copied().max().expect("some ticks")
+        let held = cost.holds.iter().copied().max().expect("some ticks");
+        longest = longest.max(held);
+        held
     });
     held.finish();
     snapshots.close();
     if !runs.is_empty() {
         println!("{name}: a bare copy of 64 groups takes {}", readable(copy_limit().as_secs_f64()));
     }
-    if !tiny() && !runs.is_empty() && runs.percentile(100) >= 5e-3 {
+    // While Criterion warms up too: a tick that was held then was held.
+    if !tiny() && longest >= Duration::from_millis(5) {
         println!("{name}: TARGET MISSED: a tick was held 5 ms or more");
     }
     if let Some(last) = last {

@@ -38,18 +38,42 @@ pub fn time(work: impl FnOnce()) -> Duration {
     began.elapsed()
 }
 
-/// Seconds of each run of something.
+/// Seconds of each run of something that Criterion counts too.
 #[derive(Default)]
-pub struct Runs(Vec<f64>);
+pub struct Runs {
+    seconds: Vec<f64>,
+    /// How many runs Criterion asked for last, while it warms up.
+    asked: Option<u64>,
+    is_warm: bool,
+}
 
 impl Runs {
+    /// Criterion asks for some runs. While it warms up these are twice as many each time: the first call that asks for no more
+    /// than the one before is its first sample, and what ran before is forgotten, as Criterion forgets it.
+    fn ask(&mut self, times: u64) {
+        if !self.is_warm && self.asked.is_some_and(|before| times <= before) {
+            self.is_warm = true;
+            self.seconds.clear();
+        }
+        self.asked = Some(times);
+    }
+
     fn push(&mut self, took: Duration) {
-        self.0.push(took.as_secs_f64());
+        self.seconds.push(took.as_secs_f64());
+    }
+
+    /// What belongs to these, of something that every run added one to.
+    ///
+    /// # Panics
+    /// If some run added none.
+    pub fn counted<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        assert!(all.len() >= self.seconds.len(), "every run added one");
+        &all[all.len() - self.seconds.len()..]
     }
 
     /// Whether it was not asked for: the arguments chose other benches.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.seconds.is_empty()
     }
 
     /// Seconds that so many of 100 runs did not exceed.
@@ -57,7 +81,7 @@ impl Runs {
     /// # Panics
     /// If there was no run.
     pub fn percentile(&self, percent: usize) -> f64 {
-        let mut sorted = self.0.clone();
+        let mut sorted = self.seconds.clone();
         sorted.sort_by(f64::total_cmp);
         sorted[(sorted.len() - 1) * percent / 100]
     }
@@ -76,6 +100,7 @@ pub fn alone(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut run: impl
     let mut runs = Runs::default();
     group.bench_function(name, |bencher| {
         bencher.iter_custom(|times| {
+            runs.ask(times);
             let timed = (0..times).map(|_| {
                 let took = run();
                 runs.push(took);
@@ -108,6 +133,7 @@ pub fn beside(
         limits.push(limit());
         took
     });
+    limits.seconds = ours.counted(&limits.seconds).to_vec();
     Beside { ours, limit: limits }
 }
 
@@ -141,5 +167,30 @@ pub fn readable(seconds: f64) -> String {
         1e-3.. => format!("{:.3} ms", seconds * 1e3),
         1e-6.. => format!("{:.2} us", seconds * 1e6),
         _ => format!("{:.2} ns", seconds * 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_before_the_first_sample_is_in_no_figure() {
+        let counted = |calls: &[u64]| {
+            let (mut runs, mut others) = (Runs::default(), Vec::new());
+            for (call, times) in (0_u64..).zip(calls) {
+                runs.ask(*times);
+                for _ in 0..*times {
+                    runs.push(Duration::from_secs(call));
+                    others.push(call as f64);
+                }
+            }
+            assert_eq!(runs.counted(&others), runs.seconds, "what stands beside them is of the same runs");
+            (runs.seconds.len(), runs.percentile(0))
+        };
+        assert_eq!(counted(&[1]), (1, 0.0), "a run of the tests has no warm-up");
+        assert_eq!(counted(&[1, 2, 4, 3, 3, 3]), (9, 3.0), "samples of one length");
+        assert_eq!(counted(&[1, 2, 4, 1, 2, 3]), (6, 3.0), "samples that grow");
+        assert_eq!(counted(&[1, 1, 1, 1]), (3, 1.0), "runs so long that one is a warm-up");
     }
 }

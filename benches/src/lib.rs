@@ -22,6 +22,14 @@ pub fn tiny() -> bool {
 /// Four bets that players like, of which a roll decides about a fifth.
 pub const FAVOURITES: [u8; 8] = [0, 66, 67, 26, 27, 9, 10, 82];
 
+/// How many of them a player has.
+const LIKED: usize = 4;
+
+/// The favourites of a player.
+pub fn favourites(player: u32) -> [u8; LIKED] {
+    std::array::from_fn(|bet| FAVOURITES[(player as usize + bet * 3) % FAVOURITES.len()])
+}
+
 /// A world of `tables` full tables, every seat with four bets, all due at the same moment.
 pub struct World {
     /// The machine.
@@ -77,10 +85,9 @@ impl World {
         let players = tables * seats;
         world.all(players, |body, _| body, IntentKind::Open);
         world.all(players, |body, player| body.at(TableId(player / seats)).amount(100_000), IntentKind::Sit);
-        for bet in 0..4 {
+        for bet in 0..LIKED {
             let place = |body: IntentBody, player: u32| {
-                let favourite = FAVOURITES[(player as usize + bet * 3) % FAVOURITES.len()];
-                body.at(TableId(player / seats)).on(BetId(favourite), 0).amount(60)
+                body.at(TableId(player / seats)).on(BetId(favourites(player)[bet]), 0).amount(60)
             };
             world.all(players, place, IntentKind::Bet);
         }

@@ -289,9 +289,16 @@ impl Cluster {
         })
     }
 
-    /// Ends, and says what came of a run that broke a property or none.
+    /// Ends, and says what came of a run that broke a property or none. Its figures are those of the heights that were asked for;
+    /// what players hear afterwards is judged, and counted nowhere.
     pub(crate) fn judge(mut self, lived: Result<(), Broken>) -> Outcome {
-        let broken = lived.and_then(|()| self.end()).err();
+        let mut outcome = self.outcome();
+        outcome.broken = lived.and_then(|()| self.hear_last_words()).and_then(|()| self.end()).err();
+        outcome.replayed = self.replayed;
+        outcome
+    }
+
+    fn outcome(&mut self) -> Outcome {
         let (height, root_chain) = self.seen.last();
         let mut heard = BTreeMap::new();
         for (name, count) in self.players.iter().flat_map(|player| &player.heard) {
@@ -303,12 +310,12 @@ impl Cluster {
             self.marks.add("no room on the disk", record.full);
         }
         Outcome {
-            broken,
+            broken: None,
             height,
             root_chain,
             virtual_ms: self.now / 1_000,
-            faults: self.faults,
-            marks: self.marks.reached(),
+            faults: self.faults.clone(),
+            marks: std::mem::take(&mut self.marks).reached(),
             heard,
             traffic: self.network.traffic,
             events: self.events,

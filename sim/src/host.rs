@@ -16,6 +16,7 @@ use node::run::Node;
 use node::snapshots::SnapshotPace;
 use storage::backend::{Backend, FaultyBackend};
 use storage::{JournalReader, OpenError, Session, Writing};
+use systems::exchange::ExchangeError;
 use systems::{Machine, Setup};
 
 use crate::draw::Draw;
@@ -55,7 +56,11 @@ impl HostClock {
 pub enum Stopped {
     /// The power is off, or the disk failed: what the run did to it.
     Disk(String),
-    /// For a reason of its own.
+    /// It heard a vote of its validator that it did not send: there is another life of that, or somebody lies in its name.
+    OtherLife(String),
+    /// It panicked: no disk, lie or second life is a reason to do that.
+    Panicked(String),
+    /// For another reason of its own.
     Itself(String),
 }
 
@@ -171,8 +176,8 @@ impl Host {
         });
         let node = match opened {
             Ok(Ok(node)) => node,
-            Ok(Err(error)) => return Err(self.stopped(&format!("{error:#}"))),
-            Err(said) => return Err(Stopped::Itself(said)),
+            Ok(Err(error)) => return Err(self.stopped(&error, self.failures)),
+            Err(said) => return Err(Stopped::Panicked(said)),
         };
         let decided = node.machine().chain().decided;
         // A tick begins somewhere in the quantum of the simulation.
@@ -246,10 +251,26 @@ impl Host {
         Ok(())
     }
 
-    /// Whether what stopped it was done to its disk.
-    fn stopped(&self, problem: &str) -> Stopped {
-        let disk = self.disk.is_off() || self.disk.failures() > self.failures || self.disk.is_harmed();
-        if disk { Stopped::Disk(problem.to_owned()) } else { Stopped::Itself(problem.to_owned()) }
+    /// What an error that stopped it came from, where this many operations of its disk had failed before what it stopped in: those
+    /// it had survived.
+    fn stopped(&self, error: &anyhow::Error, survived: u64) -> Stopped {
+        let problem = format!("{error:#}");
+        let is_of_disk = self.disk.is_off() || self.disk.failures() > survived || self.disk.is_harmed();
+        match error.downcast_ref::<ExchangeError>() {
+            // What a machine holds against itself or against a quorum is no word of a disk, whatever was done to that.
+            Some(ExchangeError::Order(_) | ExchangeError::Diverged(_) | ExchangeError::Poison { .. }) => {
+                Stopped::Itself(problem)
+            }
+            // A log that lost a write does not know all that its validator signed.
+            _ if is_of_disk => Stopped::Disk(problem),
+            Some(ExchangeError::OtherLife { .. }) => Stopped::OtherLife(problem),
+            None => Stopped::Itself(problem),
+        }
+    }
+
+    /// Whether something that its disk was to do failed in this life.
+    pub fn has_seen_failures(&self) -> bool {
+        self.disk.failures() > self.failures
     }
 
     /// The first tick after `now`: its number and time.
@@ -287,14 +308,19 @@ impl Host {
         self.guarded(|node| node.hear_disk(Duration::from_micros(now)))
     }
 
-    fn guarded(&mut self, work: impl FnOnce(&mut Node) -> anyhow::Result<()>) -> Result<(), Stopped> {
+    /// Lets it work, if it runs.
+    ///
+    /// # Errors
+    /// If it stops.
+    pub fn guarded(&mut self, work: impl FnOnce(&mut Node) -> anyhow::Result<()>) -> Result<(), Stopped> {
         let Some(node) = &mut self.node else { return Ok(()) };
-        let stopped = match at_work(|| work(node)) {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => self.stopped(&format!("{error:#}")),
-            Err(said) => Stopped::Itself(said),
-        };
-        Err(stopped)
+        // The disk works inside of this, and what it cannot do stops the node here, or never does.
+        let survived = self.disk.failures();
+        match at_work(|| work(node)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.stopped(&error, survived)),
+            Err(said) => Err(Stopped::Panicked(said)),
+        }
     }
 
     /// Whether it said, recorded or settled something since this was asked last.

@@ -1,15 +1,15 @@
-//! A failing run made smaller: fewer faults, players and heights, as long as the same property breaks.
+//! A failing run made smaller: fewer faults, players and heights, as long as the same thing breaks.
 
 use crate::fault::Faults;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::properties::Property;
+use crate::properties::{Broken, Property};
 
-/// Makes a plan that breaks `property` smaller. `run` says what comes of a plan, and `look` hears of each step that was
-/// kept. What is left breaks the same property.
+/// Makes a plan that breaks something smaller. `run` says what comes of a plan, and `look` hears of each step that was kept.
+/// What is left breaks the same property, and where that is `no-fault`, by the same panic or error.
 pub fn minimise(
     plan: Plan,
-    property: Property,
+    broken: &Broken,
     mut run: impl FnMut(&Plan) -> anyhow::Result<Outcome>,
     mut look: impl FnMut(&Plan),
 ) -> anyhow::Result<Plan> {
@@ -18,7 +18,7 @@ pub fn minimise(
     loop {
         let mut smaller = None;
         for candidate in candidates(&plan) {
-            if run(&candidate)?.broken.is_some_and(|broken| broken.property == property) {
+            if run(&candidate)?.broken.is_some_and(|other| is_same(broken, &other)) {
                 smaller = Some(candidate);
                 break;
             }
@@ -27,6 +27,16 @@ pub fn minimise(
         look(&candidate);
         plan = candidate;
     }
+}
+
+/// Whether two runs broke the same. Every panic and error there is breaks `no-fault`: there the words count too, without what
+/// has a digit in it, such as heights, nodes and hashes, which are others in a smaller run.
+fn is_same(one: &Broken, other: &Broken) -> bool {
+    let words = |broken: &Broken| -> Vec<String> {
+        let words = broken.seen.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+        words.filter(|word| !word.contains(|letter: char| letter.is_ascii_digit())).map(str::to_owned).collect()
+    };
+    one.property == other.property && (one.property != Property::NoFault || words(one) == words(other))
 }
 
 /// What is a little smaller than a plan, the largest steps first.
@@ -55,34 +65,56 @@ mod tests {
 
     use super::*;
     use crate::fault::Fault;
-    use crate::properties::Broken;
+
+    fn broken(property: Property, seen: &str) -> Broken {
+        Broken { property, seen: seen.into() }
+    }
+
+    fn outcome(broken: Option<Broken>) -> Outcome {
+        Outcome {
+            broken,
+            height: Default::default(),
+            root_chain: [0; 32],
+            virtual_ms: 0,
+            faults: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            traffic: Default::default(),
+            events: 0,
+            receipts: 0,
+            twice: 0,
+            replayed: 0,
+        }
+    }
 
     #[test]
     fn what_is_left_still_breaks_and_nothing_more_can_go() {
         // Breaks where the power is cut, from 40 heights on.
         let breaks = |plan: &Plan| plan.drawn().contains(&Fault::PowerCut) && plan.heights >= 40;
-        let run = |plan: &Plan| {
-            let broken = Broken { property: Property::Durable, seen: String::new() };
-            Ok(Outcome {
-                broken: breaks(plan).then_some(broken),
-                height: Default::default(),
-                root_chain: [0; 32],
-                virtual_ms: 0,
-                faults: BTreeMap::new(),
-                marks: BTreeMap::new(),
-                heard: BTreeMap::new(),
-                traffic: Default::default(),
-                events: 0,
-                receipts: 0,
-                twice: 0,
-                replayed: 0,
-            })
-        };
+        let durable = broken(Property::Durable, "");
+        let run = |plan: &Plan| Ok(outcome(breaks(plan).then_some(durable.clone())));
         let plan = Plan { faults: Faults::All, ..Plan::of(7) };
         let mut steps = 0;
-        let left = minimise(plan, Property::Durable, run, |_| steps += 1).expect("it runs");
+        let left = minimise(plan, &durable, run, |_| steps += 1).expect("it runs");
         assert_eq!(left.drawn().into_iter().collect::<Vec<_>>(), [Fault::PowerCut]);
         assert!(breaks(&left) && (left.heights, left.players) == (42, 1), "{left:?}");
         assert!(steps > 5);
+    }
+
+    #[test]
+    fn another_panic_is_not_what_is_made_smaller() {
+        // From 40 heights on it is one panic, and below them another.
+        let (first, second) = ("node 3 stopped: height 61 is above a5c0", "node 3 stopped: no chips are left");
+        let run = |plan: &Plan| {
+            let seen = if plan.heights >= 40 { "node 0 stopped: height 7 is above 77ff" } else { second };
+            Ok(outcome(Some(broken(Property::NoFault, seen))))
+        };
+        let left = |seen| minimise(Plan::of(7), &broken(Property::NoFault, seen), run, |_| ()).expect("it runs");
+        assert!((40..50).contains(&left(first).heights), "the panic that was found is led to by what is left");
+        // Of other properties the words say how the nodes stand, and may be others.
+        let run =
+            |plan: &Plan| Ok(outcome(Some(broken(Property::Progress, if plan.heights < 40 { "a" } else { "b" }))));
+        let left = minimise(Plan::of(7), &broken(Property::Progress, "b"), run, |_| ()).expect("it runs");
+        assert!(left.heights < 10, "{left:?}");
     }
 }

@@ -152,6 +152,16 @@ impl Player {
         self.by_number = true;
     }
 
+    /// Lets it begin nothing more: it sends what it has sent again until it hears the last word on each, and gives none up.
+    pub fn begin_nothing_more(&mut self) {
+        self.act = Time::MAX;
+    }
+
+    /// What waits for its last word: the number of each, and the nodes that it was sent to.
+    pub fn waits(&self) -> impl Iterator<Item = (u64, &[u32])> {
+        self.sent.iter().map(|sent| (sent.intent.body.number, &*sent.to))
+    }
+
     /// When it does something next.
     pub fn wakes(&self) -> Time {
         self.sent.iter().map(|sent| sent.again).fold(self.act, Time::min)
@@ -230,7 +240,10 @@ impl Player {
             sent.again = now + AGAIN + self.draw.below(AGAIN / 2);
             letters.push(Letter::of(node, sent.intent));
         }
-        // What can be applied no more and was never answered is given up a minute later.
+        // What can be applied no more and was never answered is given up a minute later, but where that is what is looked for.
+        if self.act == Time::MAX {
+            return;
+        }
         let now_s = (self.start_ms + now / 1_000) / 1_000;
         self.sent.retain(|sent| u64::from(sent.intent.body.expiry_s) + 60 > now_s);
     }

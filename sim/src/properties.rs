@@ -41,6 +41,8 @@ pub enum Property {
     ReceiptMatches,
     /// What was told to be final is not applied afterwards.
     FinalIsFinal,
+    /// Once everything is healed, every player hears what became of each intent that it sent.
+    LastWord,
     /// What was said to be on disk is there after a restart.
     Durable,
     /// No node stops but for a reason that the run gave it.
@@ -64,6 +66,7 @@ impl Property {
             Self::OneOpening => "one-opening",
             Self::ReceiptMatches => "receipt-matches",
             Self::FinalIsFinal => "final-is-final",
+            Self::LastWord => "last-word",
             Self::Durable => "durable",
             Self::NoFault => "no-fault",
             Self::Progress => "progress",

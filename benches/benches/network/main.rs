@@ -78,6 +78,7 @@ fn paced(criterion: &mut Criterion, size: &Size) {
     );
     taken.print(&format!("network/paced/{name}: processor time of the server"), "bare quinn");
     for (whose, prices) in [("ours", &ours), ("bare quinn", &bare)] {
+        let prices = taken.ours.counted(prices);
         let middle = |pick: fn(&Price) -> f64| {
             let mut figures: Vec<f64> = prices.iter().map(pick).collect();
             figures.sort_by(f64::total_cmp);
@@ -160,7 +161,8 @@ impl Price {
     }
 }
 
-/// Sends a request at each beat and hears its response; the times that those took that count.
+/// Sends a request at each beat and hears its response; the times from the beat that those took that count: one that waits for
+/// the response before it is late by that too.
 async fn pace<S: Service>(
     mut talk: S::Talk,
     from: tokio::time::Instant,
@@ -169,15 +171,15 @@ async fn pace<S: Service>(
 ) -> (S::Talk, Vec<f64>) {
     let mut took = Vec::with_capacity(paced);
     for number in 0..unpaid + paced {
-        tokio::time::sleep_until(from + PACE * number as u32).await;
-        let sent = Instant::now();
+        let due = from + PACE * number as u32;
+        tokio::time::sleep_until(due).await;
         S::ask(&mut talk, number as u64).await;
         let mut heard = 0;
         while heard == 0 {
             heard += S::hear(&mut talk).await;
         }
         if number >= unpaid {
-            took.push(sent.elapsed().as_secs_f64());
+            took.push(due.elapsed().as_secs_f64());
         }
     }
     (talk, took)

@@ -1,5 +1,6 @@
 //! Many connections to a JetStream server, each of which publishes at a steady pace and waits for the acknowledgement of one
-//! message before it sends the next; what came of them, and what they cost the server, as one JSON object.
+//! message before it sends the next; what came of them, and what they cost the server, as one JSON object. A message's time counts
+//! from when it was due, as that of an intent does in `load`: one that waits behind another has waited.
 //!
 //!     nats-load ADDRESS PID CONNECTIONS RATE WARM_S COUNTED_S
 //!
@@ -71,7 +72,9 @@ impl Plan {
 struct Heard {
     sent: u64,
     failed: u64,
-    /// From a publish to its acknowledgement, of those that were acknowledged in the counted part.
+    /// Those whose acknowledgement came in the counted part.
+    acknowledged: u64,
+    /// From when a message was due in the counted part to its acknowledgement, or to the end where that did not come before.
     took: Vec<Duration>,
 }
 
@@ -79,6 +82,7 @@ impl Heard {
     fn add(&mut self, other: Self) {
         self.sent += other.sent;
         self.failed += other.failed;
+        self.acknowledged += other.acknowledged;
         self.took.extend(other.took);
     }
 
@@ -114,7 +118,7 @@ async fn measure(plan: &Plan) -> Result<(), Failure> {
     for (number, context) in (0_u32..).zip(contexts) {
         // Spread over the pace, as those who do not know of each other are.
         let beats = Beats { next: began + plan.pace() * number / plan.connections, pace: plan.pace() };
-        tasks.spawn(publish(context, beats, from, until));
+        tasks.spawn(publish(async move || acknowledged(&context).await, beats, from, until));
     }
     let server = plan.server.to_string();
     sleep_until(from).await;
@@ -132,7 +136,7 @@ async fn measure(plan: &Plan) -> Result<(), Failure> {
         "{{\"due\":{due},\"sent\":{},\"acknowledged\":{},\"failed\":{},\"p50_ms\":{:.3},\"p95_ms\":{:.3},\"p99_ms\":{:.3},\
          \"server_ticks\":{server_ticks},\"own_ticks\":{own_ticks}}}",
         all.sent,
-        all.took.len(),
+        all.acknowledged,
         all.failed,
         all.ms(50),
         all.ms(95),
@@ -157,26 +161,39 @@ impl Beats {
 
 /// Publishes at each beat until the end. Where an acknowledgement comes after the next beat, that one is sent at once, so that
 /// what is due does not become less by slowness; only what the first seconds left undone is not made up for in those that count.
-async fn publish(context: Context, mut beats: Beats, from: Instant, until: Instant) -> Heard {
+async fn publish<E>(
+    mut acknowledge: impl AsyncFnMut() -> Result<(), E>,
+    mut beats: Beats,
+    from: Instant,
+    until: Instant,
+) -> Heard {
     let mut heard = Heard::default();
     while beats.next < until {
         if Instant::now() >= from {
             beats.skip_to(from);
         }
-        sleep_until(beats.next).await;
-        beats.next += beats.pace;
+        let due = beats.next;
+        sleep_until(due).await;
         let sent = Instant::now();
         if sent >= until {
             break;
         }
         heard.sent += u64::from(sent >= from);
-        match timeout_at(until, acknowledged(&context)).await {
-            Ok(Ok(())) if Instant::now() >= from => heard.took.push(sent.elapsed()),
-            Ok(Ok(())) => {}
+        match timeout_at(until, acknowledge()).await {
+            Ok(Ok(())) => {
+                heard.acknowledged += u64::from(Instant::now() >= from);
+                heard.took.extend((due >= from).then(|| due.elapsed()));
+            }
             Ok(Err(_)) => heard.failed += 1,
             // It is under way, and the counted part is over.
             Err(_) => break,
         }
+        beats.next += beats.pace;
+    }
+    // What is under way, and what was due and waits behind that, has waited until now at least.
+    while beats.next < until {
+        heard.took.extend((beats.next >= from).then(|| until - beats.next));
+        beats.next += beats.pace;
     }
     heard
 }
@@ -193,4 +210,30 @@ fn ticks(pid: &str) -> Result<u64, Failure> {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let [user, system] = [11, 12].map(|at| fields.get(at).and_then(|field| field.parse::<u64>().ok()));
     Ok(user.ok_or("no user time")? + system.ok_or("no system time")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_waited_since_it_was_due() -> Result<(), Failure> {
+        const PACE: Duration = Duration::from_millis(20);
+        // Twenty are due, and a server that takes three paces for each acknowledges six of them at most.
+        let slow = async || -> Result<(), Failure> {
+            tokio::time::sleep(PACE * 3).await;
+            Ok(())
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let mut heard = runtime.block_on(async {
+            let began = Instant::now();
+            publish(slow, Beats { next: began, pace: PACE }, began, began + PACE * 20).await
+        });
+        heard.took.sort_unstable();
+        assert!((1..=6).contains(&heard.acknowledged), "{}", heard.acknowledged);
+        assert_eq!(heard.took.len(), 20, "all that was due has waited");
+        // The one in the middle has waited for seven paces, of which its own publish is three at most.
+        assert!(heard.ms(50) > 100.0 && heard.ms(100) < 400.0, "{:?}", heard.took);
+        Ok(())
+    }
 }

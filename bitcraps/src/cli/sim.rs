@@ -353,12 +353,11 @@ fn smaller(args: &SimArgs, seed: u64, live: Live) -> anyhow::Result<Found> {
     let Some(broken) = &run.outcome.broken else {
         return Ok(Found { value: run.value(), lines: vec![format!("seed {seed} breaks nothing")], failure: None });
     };
-    let property = broken.property;
     let left = minimise(
         run.plan,
-        property,
+        broken,
         |plan| Ok(live(plan, &|_| ())?.0),
-        |plan| remark(format_args!("  still {}: {}", property.name(), plan.repeat())),
+        |plan| remark(format_args!("  still {}: {}", broken.property.name(), plan.repeat())),
     )?;
     let run = Run::of(left, live, &|_| ())?;
     Ok(Found { value: run.value(), lines: Vec::new(), failure: run.failure() })

@@ -7,6 +7,7 @@ use super::{Cluster, Event};
 use crate::audit::Wrong;
 use crate::heap::Time;
 use crate::host::{Stopped, TICK};
+use crate::players::Player;
 use crate::properties::{Broken, Property};
 
 /// The longest that a sync takes where nothing is wrong with the disk.
@@ -15,6 +16,9 @@ pub(super) const SYNC: std::time::Duration = std::time::Duration::from_millis(2)
 const SLEEP_MS: u64 = 1_000;
 /// Ticks from one in which a node did nothing, and waits for a timeout or an answer, to the next.
 const WAITING_TICKS: Time = 4;
+/// Virtual time after the heights that were asked for in which players hear the last words on what they sent: longer than an
+/// intent lives, and than it takes to ask as many nodes in vain as may be faulty.
+const LAST_WORDS: Time = 60_000_000;
 
 impl Cluster {
     pub(super) fn start(&mut self, slot: usize) -> Result<(), Broken> {
@@ -190,7 +194,7 @@ impl Cluster {
     }
 
     /// A node stopped: for what was done to its disk it starts again, for anything else the run is broken.
-    fn died(&mut self, slot: usize, stopped: Stopped) -> Result<(), Broken> {
+    pub(super) fn died(&mut self, slot: usize, stopped: Stopped) -> Result<(), Broken> {
         match stopped {
             // Its operator finds that it is not what was written.
             Stopped::Disk(_) if self.hosts[slot].disk.is_harmed() && !self.hosts[slot].disk.is_off() => {
@@ -208,16 +212,23 @@ impl Cluster {
                 Ok(())
             }
             // It hears of its own lies, or of its other life.
-            Stopped::Itself(_) if !self.is_trusted(slot as u32) => {
+            Stopped::OtherLife(_) if !self.is_trusted(slot as u32) => {
                 if self.has_two_lives(self.hosts[slot].slot) {
                     self.marks.count("a validator heard of its other life and stopped");
                 }
-                self.hosts[slot].kill();
-                self.leave(slot, true);
+                // Seeds in which the disk of one of them had failed before are runs in which its power goes then.
+                let by_power = self.hosts[slot].has_seen_failures();
+                if by_power {
+                    self.hosts[slot].cut_power();
+                } else {
+                    self.hosts[slot].kill();
+                }
+                self.leave(slot, !by_power);
                 self.restart_later(slot);
                 Ok(())
             }
-            Stopped::Itself(problem) => {
+            // Whoever lies or has two lives runs the same code, and that holds there too.
+            Stopped::OtherLife(problem) | Stopped::Panicked(problem) | Stopped::Itself(problem) => {
                 Err(Broken { property: Property::NoFault, seen: format!("node {slot} stopped: {problem}") })
             }
         }
@@ -226,6 +237,24 @@ impl Cluster {
     pub(super) fn restart_later(&mut self, slot: usize) {
         let after = if self.healed.is_some() { 1_000 } else { self.draw.between(1_000, 1_500_000) };
         self.heap.push(self.now + after, slot as u32, Event::Start);
+    }
+
+    /// Players begin nothing more, and the run goes on until each of them has heard the last word on all that it sent.
+    pub(super) fn hear_last_words(&mut self) -> Result<(), Broken> {
+        self.players.iter_mut().for_each(Player::begin_nothing_more);
+        let heard_all = |cluster: &mut Self| cluster.players.iter().all(|player| player.waits().next().is_none());
+        if self.until(LAST_WORDS / 1_000, heard_all)? {
+            return Ok(());
+        }
+        let mut waiting =
+            (0_u32..).zip(&self.players).flat_map(|(number, player)| player.waits().map(move |sent| (number, sent)));
+        let (player, (number, nodes)) = waiting.next().expect("one of them waits still");
+        let seen = format!(
+            "player {player} did not hear in {} s what became of its intent {number}, sent to the nodes {nodes:?}, although \
+             nothing goes wrong",
+            LAST_WORDS / 1_000_000
+        );
+        Err(Broken { property: Property::LastWord, seen })
     }
 
     /// The session of every node is read again by an auditor. One that lies may have settled nothing: then there is nothing
