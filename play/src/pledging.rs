@@ -65,6 +65,13 @@ impl Shown {
     fn next_roll(&self) -> u32 {
         self.table.roll_number + 1
     }
+
+    /// Whether a pledge of somebody else's stands, made after the last one of this program's. To pledge over it once more would have
+    /// two programs pledge over each other for ever, and whichever is closed then loses the bets of a roll that was called at the other.
+    fn is_pledged_over(&self) -> bool {
+        let is_behind = |(row, _): (PledgeRow, Instant)| !row.is_opening() && row.number <= self.pledge.number;
+        self.pledge.end != [0; 32] && self.sent.is_some_and(is_behind)
+    }
 }
 
 /// The player's half of the dice.
@@ -229,6 +236,13 @@ impl Half<'_> {
         let opens = book.openings_left(self.chain, table, roll, &stands.end).is_some();
         if opens && book.knows_before(self.chain, table, roll) {
             return Ok(None);
+        }
+        if !opens && shown.is_pledged_over() {
+            let path = self.path.display();
+            return Err(format!(
+                "table {table}: another program pledged with this key after this one, from a copy of {path}: only that one can open \
+                 the rolls there. End it, and start this one again, to play on here"
+            ));
         }
         // The same pledge again, while nobody shows it: a new secret for each try would fill the book.
         let is_it = |row: &PledgeRow| (row.roll, row.is_opening()) == (roll, false) && row.number > stands.number;
