@@ -87,6 +87,8 @@ pub(super) struct Pledging {
     validators: Validators,
     tables: BTreeMap<TableId, Shown>,
     has_begun: bool,
+    /// It was said that the book is damaged.
+    has_said: bool,
 }
 
 impl Pledging {
@@ -94,7 +96,7 @@ impl Pledging {
         let path = beside(key_path);
         let book = PledgeBook::open(&path, key).map_err(|error| error.to_string());
         let (tried, tables) = (Instant::now(), BTreeMap::new());
-        Self { book, tried, path, key, chain, validators, tables, has_begun: false }
+        Self { book, tried, path, key, chain, validators, tables, has_begun: false, has_said: false }
     }
 
     /// Opens the book again that could not be had before: the program that held it may have ended, and a roll that waits is lost
@@ -172,6 +174,10 @@ impl Pledging {
         own.retain(|(table, shown)| shown.pledge.is_frozen() || *table == here);
         let mut half = Half { book: &mut self.book, path: &self.path, chain: self.chain, validators: &self.validators };
         let mut steps = Vec::new();
+        let damaged_count = half.book.as_ref().map_or(0, PledgeBook::damaged_count);
+        if damaged_count > 0 && !std::mem::replace(&mut self.has_said, true) {
+            steps.push(PledgeStep::Say(Severity::Warning, damaged_words(&self.path, damaged_count)));
+        }
         for (table, shown) in own {
             match half.bring(table, shown, now_ms) {
                 Ok(Some(row)) => {
@@ -201,6 +207,14 @@ fn first_words(path: &Path) -> String {
     format!(
         "half of this table's dice is yours: a secret in {path}. If it is lost while a roll waits, the bets on the table are \
          lost, and nothing else; this program opens each roll at once, so leave it running until the dice fall"
+    )
+}
+
+fn damaged_words(path: &Path, count: u32) -> String {
+    let path = path.display();
+    format!(
+        "{path} is damaged: {count} of its lines are not what was written. If the last opening of a table was among them, this program \
+         does not know any more for which block it opened that roll"
     )
 }
 

@@ -244,6 +244,23 @@ fn who_was_pledged_over_pledges_again_where_nothing_is_pledged_any_more() {
 }
 
 #[test]
+fn a_book_that_is_damaged_is_told_once() {
+    let mut stage = Stage::new();
+    let path = beside(&stage.dir.path().join("player.pem"));
+    let pledge = stage.pledged(HERE, 0);
+    let stands = stands_after(&pledge);
+    stage.restart();
+    assert_eq!(said(&stage.show(HERE, 0, stands, None)), "", "it is whole");
+    let mut bytes = std::fs::read(&path).expect("a book");
+    bytes.extend_from_slice(b"op\xe5n 7\n");
+    std::fs::write(&path, bytes).expect("written");
+    stage.restart();
+    let words = said(&stage.show(HERE, 0, stands, None));
+    assert!(words.contains("is damaged: 1 of its lines are not what was written"), "{words}");
+    assert_eq!(said(&stage.show(HERE, 0, stands, None)), "", "once");
+}
+
+#[test]
 fn a_book_that_was_restored_pledges_anew_before_a_roll_that_it_could_not_open() {
     let mut stage = Stage::new();
     let path = beside(&stage.dir.path().join("player.pem"));
