@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use engine::Height;
+use storage::OpenError;
 use words::Failure;
 
 use crate::recording::last_settled;
@@ -12,9 +13,13 @@ use crate::walker::Walker;
 /// what the height was asked for with.
 ///
 /// # Errors
-/// If it is, or the end of the journal cannot be read.
+/// If it is, or the directory is no session. A damaged end is no error: what lies below it can be read, and a walk that comes to
+/// the damaged place says so.
 pub fn check_reaches(dir: &Path, what: &str, height: Height) -> anyhow::Result<()> {
-    let end = last_settled(dir)?.map_or(Height::GENESIS, |(height, _)| height);
+    let end = match last_settled(dir) {
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Damaged(_))) => return Ok(()),
+        end => end?.map_or(Height::GENESIS, |(height, _)| height),
+    };
     if height <= end {
         return Ok(());
     }

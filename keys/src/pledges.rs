@@ -6,8 +6,9 @@
 //!  open:   table, roll, block -> synced -> the opening is signed; never a second block for one roll
 //! ```
 //! A book is a file of lines, each synced before anything is sent that depends on it; the last one about a table counts. A
-//! line that was cut off was never synced, and is passed over. One program holds a book at a time, and writes it anew, with
-//! what counts, each time it has grown long.
+//! line that was cut off was never synced, and is passed over. One that was damaged later is passed over too, and counted for
+//! whoever opens the book: if it was of an opening, the book does not know that one any more, and would sign another for that
+//! roll. One program holds a book at a time, and writes it anew, with what counts, each time it has grown long.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -114,6 +115,7 @@ pub struct PledgeBook {
     anew_bytes: u64,
     key: [u8; 32],
     kept: BTreeMap<(Hash, TableId), Kept>,
+    damaged_count: u32,
 }
 
 /// Where the book of a key file lies.
@@ -121,6 +123,14 @@ pub fn beside(key: &Path) -> PathBuf {
     let mut name = key.file_name().unwrap_or_default().to_owned();
     name.push(".pledges");
     key.with_file_name(name)
+}
+
+/// Whether a line that means nothing can be the beginning of one: what was cut off stays, and has its end from the line after it.
+fn is_beginning(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let (first, rest) = words.split_first().expect("a split gives one at least");
+    let is_hex = |word: &&[u8]| word.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    ["pledge", "open"].iter().any(|name| name.as_bytes().starts_with(first)) && rest.iter().all(is_hex)
 }
 
 impl PledgeBook {
@@ -134,7 +144,8 @@ impl PledgeBook {
         // Lines that are synced are lost all the same where their file has no name yet.
         sync_name(path).map_err(failed)?;
         let (whole_bytes, anew_bytes) = (0, 2 * BOOK_BYTES_KEPT);
-        let mut book = Self { path: path.to_owned(), file, whole_bytes, anew_bytes, key, kept: BTreeMap::new() };
+        let (kept, damaged_count) = (BTreeMap::new(), 0);
+        let mut book = Self { path: path.to_owned(), file, whole_bytes, anew_bytes, key, kept, damaged_count };
         book.read().map_err(failed)?;
         if book.whole_bytes > BOOK_BYTES_KEPT {
             book.rewrite().map_err(failed)?;
@@ -151,13 +162,19 @@ impl PledgeBook {
                 return Err(io::Error::other("a line is longer than one of a book of pledges can be"));
             }
             // A damaged line is passed over, as any other that means nothing: the secrets in the lines around it are whole.
-            self.read_line(String::from_utf8_lossy(&line).trim_end_matches('\n'));
-            if line.ends_with(b"\n") {
+            let is_read = self.read_line(String::from_utf8_lossy(&line).trim_end_matches('\n')).is_some();
+            if let Some(text) = line.strip_suffix(b"\n") {
                 self.whole_bytes += line.len() as u64;
+                self.damaged_count += u32::from(!is_read && !is_beginning(text));
             }
             line.clear();
         }
         Ok(())
+    }
+
+    /// Whole lines that were damaged when the book was opened.
+    pub fn damaged_count(&self) -> u32 {
+        self.damaged_count
     }
 
     fn locked(path: &Path) -> Result<File, BookError> {

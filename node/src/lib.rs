@@ -31,4 +31,4 @@ pub mod totals;
 pub mod readings;
 pub mod stopped;
 
-pub use storage::check_writable;
+pub use storage::{check_writable, left_by_root};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use net::transport::{IDLE_PACKETS_BYTES, PLAYING_BYTES, PLAYING_PACKETS_BYTES, bind, segments};
-use node::check_writable;
 use node::config::Config;
+use node::{check_writable, left_by_root};
 use rustix::fs::statfs;
 use serde::Serialize;
 
@@ -354,8 +354,9 @@ fn syncs(folder: &Path) -> Finding {
 
 /// Whether this user may write all of a session, where there is one: a node finds out when it writes there, and stops.
 fn session(data: &Path) -> Option<Finding> {
-    data.is_dir().then(|| match check_writable(data) {
-        Ok(()) => ok("session", "this user may write all of it"),
+    data.is_dir().then(|| match check_writable(data).and_then(|()| left_by_root(data)) {
+        Ok(None) => ok("session", "this user may write all of it"),
+        Ok(Some(left)) => note("session", left, "the user as whom the node runs must own all of it"),
         Err(error) => wrong("session", error.to_string(), "the user as whom the node runs must own all of it"),
     })
 }

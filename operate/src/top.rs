@@ -24,6 +24,8 @@ use crate::tiles::{LimitKind, SECTIONS, Section, Tile};
 
 /// Values of each tile that are drawn.
 const SPARKS: usize = 24;
+/// Lines of what is wrong that are shown.
+const ALERT_LINES: usize = 6;
 /// How long nothing may come from a node that tells something every second, or every other where it takes no readings.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -89,8 +91,13 @@ impl View {
 
     /// Draws it.
     pub fn draw(&mut self, frame: &mut Frame<'_>) {
-        let alerts = self.alerts(frame.area().width.into());
-        let rows = u16::try_from(alerts.len()).unwrap_or(u16::MAX).clamp(1, 6);
+        let mut alerts = self.alerts(frame.area().width.into());
+        if alerts.len() > ALERT_LINES {
+            // The worst stand first, and whoever sees six lines must not take them for all there is.
+            let left = alerts.split_off(ALERT_LINES - 1).len();
+            alerts.push(Line::styled(format!("{left} more lines: /api/now has all of them"), BOLD.fg(Color::Red)));
+        }
+        let rows = u16::try_from(alerts.len()).expect("a few lines");
         let [head, told, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Length(rows), Constraint::Fill(1)])
                 .areas(frame.area());
@@ -361,6 +368,26 @@ mod tests {
         assert!(!head(&mut view).contains("ready"), "{}", head(&mut view));
         view.take(json!({ "ready": true, "uptime_s": 61 }));
         assert!(head(&mut view).starts_with("ready  up"), "{}", head(&mut view));
+    }
+
+    #[test]
+    fn what_is_wrong_beyond_the_lines_that_are_shown_is_counted() {
+        let alert = |title: &str| {
+            let why = "100.0 %: 2 of 4 validators are heard, a quorum is 3; critical is above 99.0 % for 30 s";
+            json!({ "level": "critical", "title": title, "why": why, "page": "runbook/validators-away.md" })
+        };
+        let event = |titles: &[&str]| {
+            let alerts: Vec<Value> = titles.iter().map(|title| alert(title)).collect();
+            json!({ "ready": true, "uptime_s": 60, "alerts": alerts })
+        };
+        let five = event(&["the first", "the second", "the third", "the fourth", "the fifth"]);
+        let lines = View { event: five.clone(), ..View::default() }.alerts(80).len();
+        let text = drawn(80, 24, five);
+        assert!(text.contains("the first") && !text.contains("the fifth"), "{text}");
+        // Each takes two lines or more, and five are shown of all.
+        assert!(lines >= 10 && text.contains(&format!("{} more lines: /api/now has all", lines - 5)), "{text}");
+        let two = drawn(80, 24, event(&["the first", "the second"]));
+        assert!(two.contains("the second") && !two.contains("more lines"), "{two}");
     }
 
     #[test]

@@ -65,6 +65,13 @@ impl Shown {
     fn next_roll(&self) -> u32 {
         self.table.roll_number + 1
     }
+
+    /// Whether a pledge of somebody else's stands, made after the last one of this program's. To pledge over it once more would have
+    /// two programs pledge over each other for ever, and whichever is closed then loses the bets of a roll that was called at the other.
+    fn is_pledged_over(&self) -> bool {
+        let is_behind = |(row, _): (PledgeRow, Instant)| !row.is_opening() && row.number <= self.pledge.number;
+        self.pledge.end != [0; 32] && self.sent.is_some_and(is_behind)
+    }
 }
 
 /// The player's half of the dice.
@@ -80,6 +87,8 @@ pub(super) struct Pledging {
     validators: Validators,
     tables: BTreeMap<TableId, Shown>,
     has_begun: bool,
+    /// It was said that the book is damaged.
+    has_said: bool,
 }
 
 impl Pledging {
@@ -87,7 +96,7 @@ impl Pledging {
         let path = beside(key_path);
         let book = PledgeBook::open(&path, key).map_err(|error| error.to_string());
         let (tried, tables) = (Instant::now(), BTreeMap::new());
-        Self { book, tried, path, key, chain, validators, tables, has_begun: false }
+        Self { book, tried, path, key, chain, validators, tables, has_begun: false, has_said: false }
     }
 
     /// Opens the book again that could not be had before: the program that held it may have ended, and a roll that waits is lost
@@ -165,6 +174,10 @@ impl Pledging {
         own.retain(|(table, shown)| shown.pledge.is_frozen() || *table == here);
         let mut half = Half { book: &mut self.book, path: &self.path, chain: self.chain, validators: &self.validators };
         let mut steps = Vec::new();
+        let damaged_count = half.book.as_ref().map_or(0, PledgeBook::damaged_count);
+        if damaged_count > 0 && !std::mem::replace(&mut self.has_said, true) {
+            steps.push(PledgeStep::Say(Severity::Warning, damaged_words(&self.path, damaged_count)));
+        }
         for (table, shown) in own {
             match half.bring(table, shown, now_ms) {
                 Ok(Some(row)) => {
@@ -194,6 +207,14 @@ fn first_words(path: &Path) -> String {
     format!(
         "half of this table's dice is yours: a secret in {path}. If it is lost while a roll waits, the bets on the table are \
          lost, and nothing else; this program opens each roll at once, so leave it running until the dice fall"
+    )
+}
+
+fn damaged_words(path: &Path, count: u32) -> String {
+    let path = path.display();
+    format!(
+        "{path} is damaged: {count} of its lines are not what was written. If the last opening of a table was among them, this program \
+         does not know any more for which block it opened that roll"
     )
 }
 
@@ -229,6 +250,13 @@ impl Half<'_> {
         let opens = book.openings_left(self.chain, table, roll, &stands.end).is_some();
         if opens && book.knows_before(self.chain, table, roll) {
             return Ok(None);
+        }
+        if !opens && shown.is_pledged_over() {
+            let path = self.path.display();
+            return Err(format!(
+                "table {table}: another program pledged with this key after this one, from a copy of {path}: only that one can open \
+                 the rolls there. End it, and start this one again, to play on here"
+            ));
         }
         // The same pledge again, while nobody shows it: a new secret for each try would fill the book.
         let is_it = |row: &PledgeRow| (row.roll, row.is_opening()) == (roll, false) && row.number > stands.number;

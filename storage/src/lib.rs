@@ -31,7 +31,7 @@ pub use journal::{
     check_journal,
 };
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
-pub use refused::check_writable;
+pub use refused::{check_writable, left_by_root};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
 pub use thread::{Storage, StorageOpened};
 pub use throttle::ArchiveThrottle;

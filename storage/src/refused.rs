@@ -3,10 +3,12 @@
 
 use std::fs::{self, Metadata};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use aside::with_owner;
 use rustix::fs::{Access, access};
+use rustix::process::geteuid;
 
 use crate::backend::FileBackend;
 use crate::session::{OpenError, numbered};
@@ -30,15 +32,7 @@ fn may_write(path: &Path, found: &Metadata) -> io::Result<()> {
 /// # Errors
 /// The first place that cannot be written, and whose it is.
 pub fn check_writable(dir: &Path) -> Result<(), OpenError> {
-    let mut places = vec![dir.to_owned(), dir.join("LOCK")];
-    for (folder, ending) in [("journal", "seg"), ("consensus", "log"), ("snapshots", "pack")] {
-        let folder = dir.join(folder);
-        let newest = numbered(&FileBackend, &folder, ending)?.pop();
-        places.push(folder);
-        places.extend(newest.map(|(_, path)| path));
-    }
-    places.push(dir.join("snapshots/index.redb"));
-    for path in places {
+    for path in places(dir)? {
         let looked = fs::metadata(&path).and_then(|found| may_write(&path, &found));
         match looked {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -53,12 +47,46 @@ pub fn check_writable(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Where a node writes: the folders of a session, and the files that it goes on with.
+fn places(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut places = vec![dir.to_owned(), dir.join("LOCK")];
+    for (folder, ending) in [("journal", "seg"), ("consensus", "log"), ("snapshots", "pack")] {
+        let folder = dir.join(folder);
+        let newest = numbered(&FileBackend, &folder, ending)?.pop();
+        places.push(folder);
+        places.extend(newest.map(|(_, path)| path));
+    }
+    places.push(dir.join("snapshots/index.redb"));
+    Ok(places)
+}
+
+/// What root should know of a session that is another user's: root may write everywhere, so [`check_writable`] tells it nothing, and
+/// what root left there stops the node of that user. The first place that is not that user's, and what mends it.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub fn left_by_root(dir: &Path) -> Result<Option<String>, OpenError> {
+    let owner = fs::metadata(dir).ok().map(|found| found.uid()).filter(|owner| geteuid().is_root() && *owner != 0);
+    owner.map_or(Ok(None), |owner| strange_to(dir, owner))
+}
+
+fn strange_to(dir: &Path, owner: u32) -> Result<Option<String>, OpenError> {
+    let found = places(dir)?.into_iter().filter_map(|path| Some((fs::metadata(&path).ok()?.uid(), path)));
+    Ok(found.into_iter().find(|(of, _)| *of != owner).map(|(of, path)| {
+        let (path, dir) = (path.display(), dir.display());
+        format!(
+            "{path} is user {of}'s, and the session is user {owner}'s: a node that runs as that one cannot go on with it; run \
+             `chown -R {owner} {dir}` as root"
+        )
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, chown};
 
-    use rustix::process::{Uid, geteuid};
+    use rustix::process::Uid;
     use rustix::thread::set_thread_res_uid;
 
     use super::*;
@@ -102,6 +130,36 @@ mod tests {
         assert!(checked.starts_with(&start) && checked.contains(&format!(": it{whose}")), "{checked}");
         let start = format!("{folder}/00000001.seg cannot be made: ");
         assert!(named.starts_with(&start) && named.contains(&format!(": the folder {folder}{whose}")), "{named}");
+    }
+
+    #[test]
+    fn what_root_left_in_a_session_of_another_user_is_told_to_root() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let session = dir.path().join("s");
+        drop(Session::create(&session, b"{}").expect("a new session"));
+        let own = geteuid().as_raw();
+        assert_eq!(left_by_root(&session).expect("a session"), None, "all of it is one user's");
+        assert_eq!(strange_to(&session, own).expect("a session"), None);
+        let said = strange_to(&session, own + 1).expect("a session").expect("it is another's");
+        assert!(said.starts_with(&format!("{} is user {own}'s", session.display())), "{said}");
+        if own != 0 {
+            return;
+        }
+        // As after a `db compact` of root's: the folder is the node's, and what was written last is not.
+        for place in ["", "LOCK", "journal", "journal/00000001.seg", "snapshots", "consensus", "consensus/00000001.log"]
+        {
+            let place = session.join(place);
+            if place.exists() {
+                chown(place, Some(NOBODY), None).expect("root may");
+            }
+        }
+        assert_eq!(left_by_root(&session).expect("a session"), None);
+        let last = session.join("consensus/00000001.log");
+        chown(&last, Some(0), None).expect("root may");
+        check_writable(&session).expect("root may write everywhere");
+        let said = left_by_root(&session).expect("a session").expect("the node's user may not");
+        let mends = format!("run `chown -R {NOBODY} {}`", session.display());
+        assert!(said.starts_with(&format!("{} is user 0's", last.display())) && said.contains(&mends), "{said}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use audit::dice::{DiceConfig, audit_dice};
 use audit::export::{ExportConfig, Exported, Kind, SHEETS, export};
 use audit::walker::walk_to;
 use engine::Height;
@@ -150,6 +151,38 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     assert!(error.contains("ends at height 60"), "{error}");
     assert!(std::fs::read_dir(place("b")).expect("the directory").next().is_none(), "half a file is left");
     assert!(!place("b/state.img").exists());
+}
+
+/// What was certified before a journal was damaged can still be saved as rows.
+#[test]
+fn an_export_ends_below_a_damaged_place_where_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let session = dir.path().join("s");
+    dev(&session, 120);
+    let journal = session.join("journal/00000001.seg");
+    let mut bytes = std::fs::read(&journal).expect("a segment");
+    // Whole groups follow it, so it is no end that was cut off; what is zero may be room between groups.
+    let written = bytes.iter().rposition(|byte| *byte != 0).expect("frames");
+    let place = (written / 4 * 3..written).find(|place| bytes[*place] != 0).expect("frames");
+    bytes[place] ^= 0x10;
+    std::fs::write(&journal, bytes).expect("a segment");
+    let place = |name: &str| -> PathBuf {
+        let place = dir.path().join(name);
+        std::fs::create_dir(&place).expect("a directory");
+        place
+    };
+    let below = place("below");
+    let exported = pooled(|| export(&session, &all(&below, Some(15)), |_| ())).expect("an export");
+    assert_eq!(exported.height, Height(15));
+    assert!(!rows(&below, "actions").is_empty());
+    let config = DiceConfig { to: Some(Height(15)), ..DiceConfig::default() };
+    let audit = pooled(|| audit_dice(&session, &config, |_| ())).expect("an audit");
+    assert_eq!(audit.height, Height(15));
+    for height in [Some(119), None] {
+        let beyond = place(&format!("beyond-{height:?}"));
+        let error = pooled(|| export(&session, &all(&beyond, height), |_| ())).expect_err("it is damaged");
+        assert!(format!("{error:#}").contains("is damaged at byte"), "{error:#}");
+    }
 }
 
 /// What a player has is what was granted and transferred, and the sum of `net`: no reader has to know the rules for it.

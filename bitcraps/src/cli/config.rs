@@ -118,6 +118,7 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
             let mut warnings = warnings(&config, audit::db::journal_bytes(&config.node.data)?);
             warnings.splice(..0, warning);
             warnings.extend(named_warnings(&config.net, own(&keys, &setup)));
+            warnings.extend(storage::left_by_root(&config.node.data)?);
             if !output.is_for_people() {
                 let file = file.display().to_string();
                 say!("{}", json!({ "file": file, "good": true, "runs": running, "warnings": warnings }));

@@ -97,7 +97,9 @@ fn a_line_that_was_cut_off_is_passed_over_and_takes_no_other_with_it() {
         let mut book = open(&path);
         assert!(roll(&mut book, 5, &end, 9).is_ok());
         drop(book);
-        assert_eq!(roll(&mut open(&path), 5, &end, 8), Err(Unopened::OtherBlock), "cut {cut}");
+        let mut again = open(&path);
+        assert_eq!(roll(&mut again, 5, &end, 8), Err(Unopened::OtherBlock), "cut {cut}");
+        assert_eq!(again.damaged_count(), 0, "cut {cut}: it was never synced");
     }
 }
 
@@ -117,6 +119,30 @@ fn a_line_that_is_no_text_is_passed_over_and_takes_no_other_with_it() {
         assert_eq!(roll(&mut book, number, &ends, 8), Err(Unopened::OtherBlock), "roll {number}");
     }
     assert_eq!(book.end((CHAIN, TABLE), 5), Some(end), "the secret is kept");
+    // The one without an end has got it from the line after it.
+    assert_eq!(book.damaged_count(), 3);
+}
+
+#[test]
+fn an_opening_that_is_damaged_is_counted_and_one_whose_certificate_alone_is_counts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    roll(&mut book, 5, &end, 9).expect("opened");
+    drop(book);
+    let whole = std::fs::read(&path).expect("a book");
+    let line = whole.windows(5).position(|bytes| bytes == b"open ").expect("its opening");
+    for (place, block, damaged) in
+        [(line, Ok(()), 1), (line + 5, Ok(()), 1), (whole.len() - 3, Err(Unopened::OtherBlock), 0)]
+    {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 0x80;
+        std::fs::write(&path, &bytes).expect("written");
+        let mut book = open(&path);
+        assert_eq!(book.damaged_count(), damaged, "at {place} of {}", whole.len());
+        assert_eq!(roll(&mut book, 5, &end, 8).map(|_| ()), block, "at {place}");
+    }
 }
 
 #[test]

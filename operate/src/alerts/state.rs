@@ -100,6 +100,12 @@ impl State {
         Some(Change { rule: name, title, level: wanted, before, why, at_ms: now_ms, page: page_of(self.rule) })
     }
 
+    /// Nobody knows the value: the level stays as it is, and whatever is to last for a while begins anew.
+    fn wait(&mut self) {
+        self.beyond = [None; 2];
+        self.back = None;
+    }
+
     /// The threshold that the present level is about.
     fn own_threshold(&self) -> Option<Threshold> {
         self.rule.thresholds().find(|(level, _)| *level == self.level).map(|(_, threshold)| threshold)
@@ -160,8 +166,12 @@ impl Alerts {
         let Some(newest) = history.newest() else { return Vec::new() };
         let (now, now_ms) = (newest.at, newest.at_ms);
         let step = |state: &mut State| {
-            let more = more_of(state.rule, newest);
-            state.step(value_of(state.rule, history), &more, now, now_ms)
+            let (value, more) = (value_of(state.rule, history), more_of(state.rule, newest));
+            if value.is_none() && is_deaf(state.rule, newest) {
+                state.wait();
+                return None;
+            }
+            state.step(value, &more, now, now_ms)
         };
         self.0.iter_mut().filter_map(step).collect()
     }
@@ -194,6 +204,13 @@ impl Alerts {
         on.sort_by_key(|alert| std::cmp::Reverse(alert.level));
         on
     }
+}
+
+/// Whether a rule is about what others tell, of which a node whose disk is full takes up nothing: that nothing is known then does not
+/// say that an alert that is on is over.
+fn is_deaf(rule: &Rule, newest: &Reading) -> bool {
+    let is_told = |name: &&str| matches!(*name, "bitcraps_validators_heard" | "bitcraps_heights_behind");
+    newest.tick.disk_full > 0 && rule.value.names().iter().any(is_told)
 }
 
 /// What a reading knows beside the number that a rule compares.

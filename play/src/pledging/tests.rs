@@ -79,6 +79,12 @@ impl Stage {
         self.pledging.steps(Some(OWN), HERE, &self.key, 1_000)
     }
 
+    /// As if a while had passed since something was sent.
+    fn wait(&mut self) {
+        let shown = self.pledging.tables.get_mut(&HERE).expect("shown");
+        shown.sent.iter_mut().for_each(|(_, at)| *at = at.checked_sub(AGAIN).expect("this machine is up for longer"));
+    }
+
     /// Looks at a table where the player sits, and pledges for its next roll.
     fn pledged(&mut self, id: TableId, rolls: u32) -> PledgeRow {
         self.show(id, rolls, Pledge::zeroed(), None);
@@ -186,6 +192,72 @@ fn a_book_that_another_program_held_is_taken_up_when_that_one_has_ended() {
     assert_eq!(stage.pledging.tables(), [THERE]);
     let opening = sent(&stage.show(THERE, 0, waits(&pledge, &closing), Some(closing))).expect("an opening");
     assert!(opening.is_opening() && opening.roll == 1);
+}
+
+/// What stands after a row took effect.
+fn stands_after(row: &PledgeRow) -> Pledge {
+    Pledge { end: row.value, number: row.number, ..Pledge::zeroed() }
+}
+
+#[test]
+fn two_programs_with_copies_of_one_book_do_not_pledge_over_each_other_for_ever() {
+    let (mut one, mut other) = (Stage::new(), Stage::new());
+    let (pledge, closing) = (one.pledged(HERE, 0), one.closing(20, 1));
+    let book = |stage: &Stage| beside(&stage.dir.path().join("player.pem"));
+    std::fs::copy(book(&one), book(&other)).expect("a copy");
+    other.restart();
+    let mut stands = stands_after(&pledge);
+    assert_eq!(sent(&other.show(HERE, 0, stands, None)), None, "it could open that roll itself");
+    let opening = sent(&one.show(HERE, 0, waits(&pledge, &closing), Some(closing))).expect("an opening");
+    stands = Pledge { end: opening.value, ..stands };
+    // Each sees what the other did; a while passes before each look.
+    let (mut rows, mut words) = (Vec::new(), String::new());
+    for _ in 0..5 {
+        for stage in [&mut other, &mut one] {
+            stage.wait();
+            let steps = stage.show(HERE, 1, stands, None);
+            words.push_str(&said(&steps));
+            rows.extend(sent(&steps));
+            stands = rows.last().map_or(stands, stands_after);
+        }
+    }
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    // The one that played has the last word, and the other one says so. Started again, that one is meant, and pledges.
+    assert_eq!(sent(&one.show(HERE, 1, stands, None)), None);
+    assert_eq!(words.matches("another program pledged with this key").count(), 1, "{words}");
+    other.restart();
+    let meant = sent(&other.show(HERE, 1, stands, None)).expect("a pledge");
+    assert!(!meant.is_opening() && meant.number > stands.number);
+}
+
+#[test]
+fn who_was_pledged_over_pledges_again_where_nothing_is_pledged_any_more() {
+    let mut stage = Stage::new();
+    let pledge = stage.pledged(HERE, 0);
+    let others = Pledge { end: [7; 32], number: pledge.number + 1, ..Pledge::zeroed() };
+    stage.wait();
+    let steps = stage.show(HERE, 0, others, None);
+    assert_eq!(sent(&steps), None, "another one stands");
+    assert!(said(&steps).contains("another program pledged with this key"), "{}", said(&steps));
+    // A roll was used up that nobody opened, or the player sat down again.
+    assert!(sent(&stage.show(HERE, 1, Pledge::zeroed(), None)).is_some_and(|row| !row.is_opening()));
+}
+
+#[test]
+fn a_book_that_is_damaged_is_told_once() {
+    let mut stage = Stage::new();
+    let path = beside(&stage.dir.path().join("player.pem"));
+    let pledge = stage.pledged(HERE, 0);
+    let stands = stands_after(&pledge);
+    stage.restart();
+    assert_eq!(said(&stage.show(HERE, 0, stands, None)), "", "it is whole");
+    let mut bytes = std::fs::read(&path).expect("a book");
+    bytes.extend_from_slice(b"op\xe5n 7\n");
+    std::fs::write(&path, bytes).expect("written");
+    stage.restart();
+    let words = said(&stage.show(HERE, 0, stands, None));
+    assert!(words.contains("is damaged: 1 of its lines are not what was written"), "{words}");
+    assert_eq!(said(&stage.show(HERE, 0, stands, None)), "", "once");
 }
 
 #[test]

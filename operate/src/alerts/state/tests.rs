@@ -414,6 +414,28 @@ fn one_validator_away_is_a_warning_and_a_missing_quorum_is_critical() {
     assert_eq!(changes[0].why, says);
 }
 
+/// Validators are away, or this one is behind, and then its disk is full, so that it takes up nothing that others tell.
+#[test]
+fn an_alert_about_others_is_not_over_because_the_own_disk_is_full() {
+    use AlertLevel::{Critical, None, Warning};
+    let away: Trouble = |reading, second| {
+        reading.tick.heard = if second < 170 { 2 } else { 4 };
+        reading.tick.disk_full = u64::from((50..120).contains(&second));
+    };
+    assert_eq!(level_in("ValidatorsAway", away), [Critical, None], "it is over once they are heard");
+    let behind: Trouble = |reading, second| {
+        reading.tick.behind = 500;
+        reading.tick.disk_full = u64::from(second > 50);
+    };
+    assert_eq!(level_in("NodeBehind", behind), [Warning]);
+    // What was short before and is short behind a full disk is not long.
+    let twice: Trouble = |reading, second| {
+        reading.tick.heard = if second < 20 || (100..120).contains(&second) { 2 } else { 4 };
+        reading.tick.disk_full = u64::from((20..100).contains(&second));
+    };
+    assert_eq!(level_in("ValidatorsAway", twice), []);
+}
+
 /// The network turns intents away for which the tick has no room: they do not arrive, and are shed all the same.
 #[test]
 fn what_the_network_sheds_for_a_tick_that_is_behind_is_shed() {
