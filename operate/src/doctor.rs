@@ -356,7 +356,7 @@ fn syncs(folder: &Path) -> Finding {
 fn session(data: &Path) -> Option<Finding> {
     data.is_dir().then(|| match check_writable(data) {
         Ok(()) => ok("session", "this user may write all of it"),
-        Err(error) => wrong("session", error.to_string(), "the user as whom the node runs must own all of it"),
+        Err(error) => wrong("session", error.to_string(), "all of it is the node's user's, who runs this command too"),
     })
 }
 
