@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-pub use owner::with_owner;
+pub use owner::{Wanted, with_owner};
 
 /// How the name of what is written aside ends.
 const ENDING: &str = ".bitcraps-part";

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use aside::{Readers, with_owner, write_new};
+use aside::{Readers, Wanted, with_owner, write_new};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::KeypairBytes;
 use engine::limits::{KEY_FILE_BYTES_MAX, PASSPHRASE_BYTES_MAX};
@@ -212,7 +212,7 @@ fn told_over() -> &'static str {
 
 /// What a file that only its owner may read has in it.
 fn text_of(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    let failed = |error| KeyFileError::Read { path: path.to_owned(), error: with_owner(path, error) };
+    let failed = |error| KeyFileError::Read { path: path.to_owned(), error: with_owner(path, Wanted::Read, error) };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     // Before its mode: who took a folder's rights away, as that of a file asks for, could not get into it any more.
@@ -254,7 +254,7 @@ pub fn passphrase(what: &str, new: bool) -> Result<Passphrase, KeyFileError> {
 /// The first line of the file that the environment names, without its end.
 fn first_line(path: &Path) -> Result<Passphrase, KeyFileError> {
     let wrong = |problem| KeyFileError::PassphraseFile { path: path.to_owned(), problem };
-    let failed = |error: io::Error| wrong(with_owner(path, error).to_string());
+    let failed = |error: io::Error| wrong(with_owner(path, Wanted::Read, error).to_string());
     let mut line = Zeroizing::new(String::new());
     let file = File::open(path).map_err(failed)?;
     BufReader::new(file.take(PASSPHRASE_BYTES_MAX)).read_line(&mut line).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use aside::{NewDir, with_owner};
+use aside::{NewDir, Wanted, with_owner};
 use engine::Hash;
 use engine::TableRules;
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
@@ -343,7 +343,7 @@ fn same_slot(keys: &KeysConfig, [voter, deals, shares]: [usize; 3]) -> Result<()
 fn open_group(path: &Path, validators: usize) -> anyhow::Result<BeaconGroup> {
     let name = path.display();
     let text = words::text::read(path, GROUP_FILE_BYTES_MAX)
-        .map_err(|error| Failure::Config(format!("{name}: {}", with_owner(path, error))))?;
+        .map_err(|error| Failure::Config(format!("{name}: {}", with_owner(path, Wanted::Read, error))))?;
     let wrong = || Failure::Config(format!("{name}: not the shares' public keys, as `init --validators` writes them"));
     let count = u32::try_from(validators).ok().and_then(NonZeroU32::new).ok_or_else(wrong)?;
     let bytes = engine::unhex_all(text.trim()).ok_or_else(wrong)?;

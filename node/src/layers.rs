@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt::{Display, Formatter};
 use std::path::{Path, PathBuf};
 
-use aside::with_owner;
+use aside::{Wanted, with_owner};
 use engine::limits::CONFIG_BYTES_MAX;
 use serde::Deserialize;
 use toml::de::DeTable;
@@ -75,8 +75,10 @@ impl Layered {
         environment: impl Iterator<Item = (OsString, OsString)>,
         set: &[String],
     ) -> Result<Self, ConfigError> {
-        let text = words::text::read(path, CONFIG_BYTES_MAX)
-            .map_err(|error| ConfigError::Read { path: path.to_owned(), error: with_owner(path, error) })?;
+        let text = words::text::read(path, CONFIG_BYTES_MAX).map_err(|error| ConfigError::Read {
+            path: path.to_owned(),
+            error: with_owner(path, Wanted::Read, error),
+        })?;
         let wrong =
             |problem: String| ConfigError::Wrong { path: path.to_owned(), problem: problem.trim_end().to_owned() };
         let (mut config, warning) = Config::parse_any(&text).map_err(wrong)?;

@@ -354,10 +354,11 @@ fn syncs(folder: &Path) -> Finding {
 
 /// Whether this user may write all of a session, where there is one: a node finds out when it writes there, and stops.
 fn session(data: &Path) -> Option<Finding> {
+    let whose = "all of it is the node's user's, who runs this command too";
     data.is_dir().then(|| match check_writable(data).and_then(|()| left_by_root(data)) {
         Ok(None) => ok("session", "this user may write all of it"),
-        Ok(Some(left)) => note("session", left, "the user as whom the node runs must own all of it"),
-        Err(error) => wrong("session", error.to_string(), "the user as whom the node runs must own all of it"),
+        Ok(Some(left)) => note("session", left, whose),
+        Err(error) => wrong("session", error.to_string(), whose),
     })
 }
 

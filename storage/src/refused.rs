@@ -6,24 +6,40 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use aside::with_owner;
+use aside::{Wanted, with_owner};
 use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
 use crate::backend::FileBackend;
 use crate::session::{OpenError, numbered};
 
+/// Folders of a session in which a node goes on with the newest file, and how the names of such files end.
+const WRITTEN: [(&str, &str); 3] = [("journal", "seg"), ("consensus", "log"), ("snapshots", "pack")];
+
 /// Names the file in an error, and what was tried with it. The kind stays: whoever asks whether there is no room hears the same.
 pub(crate) fn named<'a>(path: &'a Path, tried: &'a str) -> impl FnOnce(io::Error) -> io::Error + 'a {
     move |error| {
-        let error = with_owner(path, error);
+        let wanted = if tried == "removed" { Wanted::Remove } else { Wanted::Write };
+        let error = with_owner(path, wanted, error);
         io::Error::new(error.kind(), format!("{} cannot be {tried}: {error}", path.display()))
     }
 }
 
-fn may_write(path: &Path, found: &Metadata) -> io::Result<()> {
-    let more = if found.is_dir() { Access::EXEC_OK } else { Access::empty() };
-    Ok(access(path, Access::READ_OK | Access::WRITE_OK | more)?)
+fn check_place(path: &Path) -> Result<(), OpenError> {
+    let may_write = |found: Metadata| -> io::Result<()> {
+        let more = if found.is_dir() { Access::EXEC_OK } else { Access::empty() };
+        Ok(access(path, Access::READ_OK | Access::WRITE_OK | more)?)
+    };
+    match fs::metadata(path).and_then(may_write) {
+        // What is not there is made by the node, and whoever opens a session says what is none.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Err(error) => {
+            let error = with_owner(path, Wanted::Write, error);
+            let source = io::Error::new(error.kind(), format!("cannot be written: {error}"));
+            Err(OpenError::Io { path: path.to_owned(), source })
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Whether the user of this process may write where a node will: the folders of a session, and the files that it goes on with. A node
@@ -32,25 +48,22 @@ fn may_write(path: &Path, found: &Metadata) -> io::Result<()> {
 /// # Errors
 /// The first place that cannot be written, and whose it is.
 pub fn check_writable(dir: &Path) -> Result<(), OpenError> {
-    for path in places(dir)? {
-        let looked = fs::metadata(&path).and_then(|found| may_write(&path, &found));
-        match looked {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let error = with_owner(&path, error);
-                let source = io::Error::new(error.kind(), format!("cannot be written: {error}"));
-                return Err(OpenError::Io { path, source });
-            }
-            // What is not there is made by the node.
-            _ => {}
+    check_place(dir)?;
+    check_place(&dir.join("LOCK"))?;
+    for (folder, ending) in WRITTEN {
+        let folder = dir.join(folder);
+        check_place(&folder)?;
+        if let Some((_, newest)) = numbered(&FileBackend, &folder, ending)?.pop() {
+            check_place(&newest)?;
         }
     }
-    Ok(())
+    check_place(&dir.join("snapshots/index.redb"))
 }
 
 /// Where a node writes: the folders of a session, and the files that it goes on with.
 fn places(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut places = vec![dir.to_owned(), dir.join("LOCK")];
-    for (folder, ending) in [("journal", "seg"), ("consensus", "log"), ("snapshots", "pack")] {
+    for (folder, ending) in WRITTEN {
         let folder = dir.join(folder);
         let newest = numbered(&FileBackend, &folder, ending)?.pop();
         places.push(folder);
@@ -94,6 +107,34 @@ mod tests {
 
     const NOBODY: u32 = 65_534;
 
+    /// What nobody finds at a path, where this is root's process: root may write everywhere. Nothing where nobody is no user here, or may
+    /// not come there.
+    fn as_nobody<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let at = path.to_owned();
+        let become_nobody = move || {
+            // Only this thread becomes that user, and it ends.
+            if geteuid().is_root() {
+                let nobody = Uid::from_raw(NOBODY);
+                set_thread_res_uid(nobody, nobody, nobody)?;
+            }
+            fs::metadata(&at)?;
+            Ok::<T, io::Error>(work())
+        };
+        let said = std::thread::spawn(become_nobody).join().expect("it ends");
+        said.inspect_err(|error| eprintln!("not looked at: nobody may not have {}: {error}", path.display())).ok()
+    }
+
+    /// A place that this user made and that is not writable: whose nobody finds it to be.
+    fn whose(place: &Path) -> String {
+        let place = place.display();
+        match geteuid().is_root() {
+            true => format!(
+                " is user 0's, and this runs as user {NOBODY}; if user {NOBODY} is to run the node, run `chown {NOBODY} {place}`"
+            ),
+            false => format!(" is shut to its own user; run `chmod u+rwx {place}`"),
+        }
+    }
+
     #[test]
     fn what_cannot_be_written_is_named_with_whose_it_is_before_anything_is_written_there() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -103,29 +144,19 @@ mod tests {
         let journal = session.join("journal");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("its own");
         fs::set_permissions(&journal, Permissions::from_mode(0o555)).expect("its own");
-        let is_root = geteuid().is_root();
-        let (at, folder) = (session.clone(), journal.clone());
-        let work = move || {
-            // Root may write everywhere: another user finds out. Only this thread becomes that user, and it ends.
-            if is_root {
-                let nobody = Uid::from_raw(NOBODY);
-                set_thread_res_uid(nobody, nobody, nobody).expect("root may");
-            }
-            let made = fs::write(folder.join("00000001.seg"), b"").expect_err("it is not writable");
-            let named = named(&folder.join("00000001.seg"), "made")(made);
-            [check_writable(&at).expect_err("nor is it said to be").to_string(), named.to_string()]
-        };
-        if is_root {
+        if geteuid().is_root() {
             for place in ["", "LOCK", "consensus", "consensus/00000001.log"] {
                 chown(session.join(place), Some(NOBODY), None).expect("root may");
             }
         }
-        let [checked, named] = std::thread::spawn(work).join().expect("it ends");
-        let folder = journal.display();
-        let whose = match is_root {
-            true => format!(" is user 0's, and this runs as user {NOBODY}; run `chown {NOBODY} {folder}` as root"),
-            false => format!(" is shut to its own user; run `chmod u+rwx {folder}`"),
-        };
+        let (at, segment) = (session.clone(), journal.join("00000001.seg"));
+        let said = as_nobody(&journal, move || {
+            let made = fs::write(&segment, b"").expect_err("it is not writable");
+            let checked = check_writable(&at).expect_err("nor is it said to be");
+            [checked.to_string(), named(&segment, "made")(made).to_string()]
+        });
+        let Some([checked, named]) = said else { return };
+        let (folder, whose) = (journal.display(), whose(&journal));
         let start = format!("{folder}: cannot be written: ");
         assert!(checked.starts_with(&start) && checked.contains(&format!(": it{whose}")), "{checked}");
         let start = format!("{folder}/00000001.seg cannot be made: ");
@@ -160,6 +191,24 @@ mod tests {
         let said = left_by_root(&session).expect("a session").expect("the node's user may not");
         let mends = format!("run `chown -R {NOBODY} {}`", session.display());
         assert!(said.starts_with(&format!("{} is user 0's", last.display())) && said.contains(&mends), "{said}");
+    }
+
+    #[test]
+    fn of_a_file_that_cannot_be_removed_the_folder_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("00000001.seg");
+        fs::write(&file, b"").expect("a file");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o555)).expect("its own");
+        if geteuid().is_root() {
+            chown(&file, Some(NOBODY), None).expect("root may");
+        }
+        let at = file.clone();
+        let said = as_nobody(&file, move || {
+            named(&at, "removed")(fs::remove_file(&at).expect_err("its folder is not writable")).to_string()
+        });
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("its own");
+        let Some(said) = said else { return };
+        assert!(said.contains(&format!(": the folder {}{}", dir.path().display(), whose(dir.path()))), "{said}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aside::{is_aside, with_owner};
+use aside::{Wanted, is_aside, with_owner};
 use engine::genesis::GENESIS_VERSION;
 use engine::limits::{FILE_NUMBER_MAX, GENESIS_BYTES_MAX};
 use engine::{Genesis, Hash};
@@ -66,7 +66,7 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        |source| Self::Io { source: with_owner(&path, source), path }
+        |source| Self::Io { source: with_owner(&path, Wanted::Read, source), path }
     }
 }
 

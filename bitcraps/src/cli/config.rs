@@ -188,8 +188,8 @@ fn genesis_of(config: &Config) -> anyhow::Result<Vec<u8>> {
 /// Whether a node may go on with its session, as far as that can be said without a look at the journal.
 fn goes_on(config: &Config, follows: bool) -> anyhow::Result<()> {
     let data = &config.node.data;
-    drop(Session::open(data)?);
     storage::check_writable(data)?;
+    drop(Session::open(data)?);
     let (genesis, _) = storage::read_genesis(data)?;
     let count = genesis.validators.len();
     // Where others may be faulty, one that lost its log follows them until it may vote again.

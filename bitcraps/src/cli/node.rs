@@ -234,8 +234,9 @@ impl Operated<'_> {
             network: Some(keys.net.public()),
         };
         let opened = startup.run(Phase::Core, || {
-            let session = Session::open(&config.node.data)?;
+            // First: whoever opens a session in vain may only want to read it, and hears how that is done.
             storage::check_writable(&config.node.data)?;
+            let session = Session::open(&config.node.data)?;
             open::open(session, setup.clone(), options, Opening::new().on_step())
         })?;
         let decided = opened.machine.chain().decided;

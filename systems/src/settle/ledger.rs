@@ -6,6 +6,7 @@
 
 use bevy_ecs::resource::Resource;
 use engine::columns::{Column, Rows};
+use engine::component::Table;
 use engine::image::DirtyMap;
 use engine::limits::{CHUNK_ACCOUNTS, CHUNK_TABLES};
 use engine::{AccountId, Chips, Ratio};
@@ -78,6 +79,27 @@ pub fn count_cages(rows: &Rows<'_>, chunk: usize) -> Chips {
 pub fn held(wager: u32, commission: Ratio) -> Chips {
     // The commission is rounded up and the win down, so that rounding never costs the house a chip.
     Chips(u64::from(wager) + commission.ceil_of(wager))
+}
+
+/// What the bank of a table is to be between hands (R11). What it lacks to `target` comes from the treasury, as far as that goes. What
+/// it has above goes there, as far as it covers no bet, and only where no bet stays that odds may still be laid on: after a
+/// seven-out, and when the felt is empty. A bank that was skimmed while come bets stand could refuse the odds that their players
+/// count on, because another passed the dice.
+///
+/// # Panics
+/// If the bank could not pay what the bets that lie may win.
+pub fn balanced(table: &Table, target: Chips, treasury: Chips, is_seven_out: bool) -> Chips {
+    assert!(table.exposure <= table.bank, "the bank can pay every win that is left");
+    let bank = if table.bank < target {
+        // A treasury that is empty fills no bank, and no chip is made for it: the table refuses bets that it cannot pay.
+        table.bank + (target - table.bank).min(treasury)
+    } else if is_seven_out || table.felt == Chips::ZERO {
+        target.max(table.exposure)
+    } else {
+        table.bank
+    };
+    assert!(table.exposure <= bank, "what goes to the treasury covers no bet");
+    bank
 }
 
 /// Posts single moves of chips, as intents make them. Each takes from one side what it gives to the other; afterwards
@@ -271,22 +293,15 @@ impl Postings<'_, '_> {
         self.close("felt to forfeited");
     }
 
-    /// Between hands: what a bank has above `target` goes to the treasury, as far as it covers no bet; what it lacks comes from
-    /// there, as far as that goes.
+    /// Between hands, and not by a seven-out: the bank of a table becomes what it is to be, by the treasury.
     ///
     /// # Panics
     /// If the bank could not pay what the bets that lie may win.
     pub fn balance_bank(&mut self, table: usize, target: Chips) {
         let row = &mut self.rows.tables[table];
         let house = &mut self.rows.house;
-        assert!(row.exposure <= row.bank, "the bank can pay every win that is left");
         let bank = row.bank;
-        let balanced = if bank < target {
-            // A treasury that is empty fills no bank, and no chip is made for it: the table refuses bets that it cannot pay.
-            bank + (target - bank).min(house.treasury)
-        } else {
-            target.max(row.exposure)
-        };
+        let balanced = balanced(row, target, house.treasury, false);
         row.bank = balanced;
         house.banks = house.banks + balanced - bank;
         house.treasury = house.treasury + bank - balanced;
@@ -320,5 +335,35 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::Tables, table);
         self.check_table(seat);
         self.close("felt to rail");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+
+    use super::*;
+
+    #[test]
+    fn a_bank_is_filled_between_hands_and_skimmed_only_where_no_bet_loses_cover() {
+        let becomes = |bank: u64, felt: u64, exposure: u64, treasury: u64, is_seven_out: bool| {
+            let (bank, felt, exposure) = (Chips(bank), Chips(felt), Chips(exposure));
+            let table = Table { bank, felt, exposure, ..Table::zeroed() };
+            balanced(&table, Chips(4_000), Chips(treasury), is_seven_out).0
+        };
+        for is_seven_out in [false, true] {
+            // Whatever stays, a bank is filled, as far as the treasury goes.
+            for (felt, exposure) in [(0, 0), (10, 3_000)] {
+                assert_eq!(becomes(3_000, felt, exposure, 5_000, is_seven_out), 4_000);
+                assert_eq!(becomes(3_000, felt, exposure, 400, is_seven_out), 3_400);
+                assert_eq!(becomes(3_000, felt, exposure, 0, is_seven_out), 3_000);
+                assert_eq!(becomes(4_000, felt, exposure, 5_000, is_seven_out), 4_000);
+            }
+            assert_eq!(becomes(9_000, 0, 0, 0, is_seven_out), 4_000, "nothing is covered");
+        }
+        assert_eq!(becomes(9_000, 10, 3_000, 0, true), 4_000);
+        assert_eq!(becomes(9_000, 10, 5_000, 0, true), 5_000, "what covers a bet stays");
+        assert_eq!(becomes(9_000, 10, 3_000, 0, false), 9_000, "odds may still be laid");
+        assert_eq!(becomes(9_000, 10, 9_000, 0, false), 9_000);
     }
 }

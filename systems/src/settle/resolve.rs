@@ -21,7 +21,7 @@ use engine::pool::Arenas;
 use engine::{AccountId, Chips, RollEvent, TableId};
 
 use super::block::{Counts, Current, Report};
-use super::ledger::{Ledger, TableTotals, held};
+use super::ledger::{Ledger, TableTotals, balanced, held};
 use super::roll::{Rolled, tables_of};
 use crate::catalogue::{Catalogue, OutcomeRow, Pay, Transition};
 use crate::state::activity::Activity;
@@ -319,14 +319,14 @@ impl<'a> Resolver<'a, '_> {
             table.shooter = next.unwrap_or(engine::component::Table::NO_SHOOTER);
         }
         // Whoever got the dice by the seven-out may be absent too: seen off after it, they hand them on once more.
-        let mut between_hands = event == RollEvent::SevenOut;
+        let is_seven_out = event == RollEvent::SevenOut;
+        let mut between_hands = is_seven_out;
         for seat in first..first + per_table {
             between_hands |= self.see_off(chunk, place, seat, catalogue, lists);
         }
-        // The bank is looked at last, when the exposure of those who left is gone. Between hands only: a bank that was
-        // skimmed with a point on could refuse odds that its players count on.
+        // The bank is looked at last, when the bets of those who left are gone.
         if between_hands {
-            self.balance_bank(chunk, place, id, lists);
+            self.balance_bank(chunk, place, is_seven_out, lists);
         }
         chunk.dirty.mark(Column::Tables, place);
         self.activity.table(id);
@@ -461,20 +461,19 @@ impl<'a> Resolver<'a, '_> {
         seats::hand_over((table, seats), number)
     }
 
-    /// Between hands: what a bank has above its target goes to the treasury, as far as it covers no bet; what it lacks
-    /// is asked for.
-    fn balance_bank(&self, chunk: &mut TableChunk<'_>, place: usize, id: TableId, lists: &mut Lists<'a>) {
+    /// Between hands: what a bank gives to the treasury is posted at once; what it lacks is asked for.
+    fn balance_bank(&self, chunk: &mut TableChunk<'_>, place: usize, is_seven_out: bool, lists: &mut Lists<'a>) {
         let table = &mut chunk.tables[place];
         let target = Chips(self.setup.genesis.bank_target);
         // The treasury is one row that all chunks share: it pays afterwards, in table order.
-        if table.bank < target {
-            lists.to_fill.push(id);
-            return;
+        let balanced = balanced(table, target, Chips::ZERO, is_seven_out);
+        assert!(balanced <= table.bank, "a chunk fills no bank");
+        if balanced < target {
+            lists.to_fill.push(TableId((chunk.index * CHUNK_TABLES + place) as u32));
         }
-        assert!(table.exposure <= table.bank, "the bank can pay every win that is left");
-        let surplus = table.bank - target.max(table.exposure);
-        table.bank -= surplus;
-        assert!(table.exposure <= table.bank, "what goes to the treasury covers no bet");
+        let surplus = table.bank - balanced;
+        assert!(surplus == Chips::ZERO || balanced >= target, "a bank gives what it has above its target");
+        table.bank = balanced;
         chunk.totals.banks -= surplus;
         lists.skimmed += surplus;
     }

@@ -153,16 +153,13 @@ fn a_bank_is_balanced_between_hands_and_in_none() {
     }
     stage.roll(3, 3);
     assert_eq!(house_side(&mut stage), (4_100, treasury), "a point that was made ends no hand");
-    // Another's bet on a seven would win all that the bank has.
-    assert_eq!(stage.bet(2, "any_seven", 0, 1_025), APPLIED);
+    assert_eq!(stage.bet(2, "field", 0, 1), APPLIED);
     assert_eq!(stage.one(1, IntentKind::PassDice, at), APPLIED);
-    assert_eq!(house_side(&mut stage), (4_100, treasury), "what covers a bet stays");
-    assert_eq!(stage.one(2, IntentKind::SetAmount, on("any_seven", 1_010)), APPLIED);
+    assert_eq!(house_side(&mut stage), (4_100, treasury), "a bet that stays keeps its cover");
+    assert_eq!(stage.one(2, IntentKind::TakeDown, on("field", 0)), APPLIED);
     assert_eq!(stage.one(2, IntentKind::PassDice, at), APPLIED);
-    assert_eq!(house_side(&mut stage), (4_040, treasury + 60));
-    assert_eq!(stage.one(2, IntentKind::TakeDown, on("any_seven", 0)), APPLIED);
+    assert_eq!(house_side(&mut stage), (4_000, treasury + 100), "the felt is empty");
     assert_eq!(stage.one(1, IntentKind::PassDice, at), APPLIED);
-    assert_eq!(house_side(&mut stage), (4_000, treasury + 100));
     // Bets win: the bank is filled when the shooter leaves with the puck OFF, and when the last player does.
     assert_eq!(stage.bet(1, "any_craps", 0, 100), APPLIED);
     stage.roll(1, 1);
@@ -178,6 +175,47 @@ fn a_bank_is_balanced_between_hands_and_in_none() {
         (4_000, treasury - 700),
         "a point that nobody's bet stands on ends with the table"
     );
+}
+
+/// With the puck OFF: how the dice go from the shooter to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gone {
+    Passes,
+    Leaves,
+    IsAbsent,
+}
+
+#[test]
+fn no_odds_on_a_come_bet_are_refused_because_the_dice_went_on() {
+    for gone in [Gone::Passes, Gone::Leaves, Gone::IsAbsent] {
+        let mut stage = Stage::seated(Genesis { bank_target: 4_000, idle_ms: 4_500, ..genesis(1, 4, 6) }, 3, 5_000);
+        let (_, treasury) = house_side(&mut stage);
+        let sat_ms = stage.time_ms;
+        assert_eq!(stage.bet(2, "field", 0, 100), APPLIED);
+        stage.roll(3, 3);
+        assert_eq!(stage.bet(1, "come", 0, 50), APPLIED);
+        stage.roll(1, 3);
+        // The point is made, and the come bet stays on the 4.
+        let absent_ms = if gone == Gone::IsAbsent { sat_ms + 4_500 } else { stage.time_ms };
+        let made_ms = stage.machine.next_due_ms().expect("they sit").max(absent_ms);
+        stage.settle_at(made_ms, Vec::new(), Draw::Given(Dice::new(3, 3).expect("faces")));
+        match gone {
+            Gone::Passes => assert_eq!(stage.one(0, IntentKind::PassDice, at), APPLIED),
+            Gone::Leaves => assert_eq!(stage.one(0, IntentKind::Leave, at), APPLIED),
+            Gone::IsAbsent => {}
+        }
+        let (point, shooter) = stage.machine.read(|rows| (rows.tables[0].point, rows.tables[0].shooter));
+        assert_eq!((point, shooter), (0, 1), "{gone:?}");
+        assert_eq!(house_side(&mut stage), (4_100, treasury), "{gone:?}");
+        // With the come bet itself, 3,850 chips are covered: odds that may win 200 want more than a bank at its target has.
+        assert_eq!(stage.bet(2, "any_seven", 0, 950), APPLIED);
+        assert_eq!(stage.bet(1, "odds_come", 4, 100), APPLIED, "{gone:?}");
+        // The next seven-out gives the treasury its part.
+        assert_eq!(stage.one(2, IntentKind::TakeDown, on("any_seven", 0)), APPLIED);
+        stage.roll(2, 3);
+        stage.roll(3, 4);
+        assert_eq!(house_side(&mut stage), (4_000, treasury + 100 + 50 + 100), "{gone:?}");
+    }
 }
 
 #[test]

@@ -210,7 +210,11 @@ impl Together {
         let help = format!("{good} of {count} validators help to decide, and {quorum} must");
         match self.may_go() {
             None if good < quorum => format!("{help}: no heights are decided"),
-            None => format!("{help}, and only {} hear a quorum: no heights are decided", self.hearing()),
+            None => {
+                let hearing = self.hearing();
+                let hear = if hearing == 1 { "hears" } else { "hear" };
+                format!("{help}, and only {hearing} {hear} a quorum: no heights are decided")
+            }
             Some(0) => format!("{help}: no other may go"),
             Some(more) => format!("{help}: {more} more may go"),
         }
@@ -361,7 +365,7 @@ mod tests {
         // All of them answer here, and do not reach each other.
         let cut = of((0..4).map(|slot| hears(slot, 1 + slot / 3 * 3)).collect());
         assert_eq!((cut.good(), cut.may_go(), cut.is_well()), (4, None, false));
-        assert!(cut.verdict().ends_with("and only 1 hear a quorum: no heights are decided"), "{}", cut.verdict());
+        assert!(cut.verdict().ends_with("and only 1 hears a quorum: no heights are decided"), "{}", cut.verdict());
         let restarted = of(vec![hears(0, 3), hears(1, 3), hears(2, 3), found(3, 100, true)]);
         assert_eq!((restarted.may_go(), restarted.good_without_own()), (Some(0), 2), "the gates are as they were");
     }
