@@ -393,6 +393,8 @@ pub fn run(
     begin(load, &cluster, &measured, &starts)?;
     let ready = |_: &Heard| measured.ready.load(Ordering::Relaxed);
     measured.heard.wait_within("sit down and pledge", load.users.into(), PATIENCE, ready)?;
+    // A table whose player has just sat down refuses a call until its window has opened.
+    std::thread::sleep(2 * Duration::from_millis(WINDOW_MS.0));
     let mut meters = Meters::new(&cluster.pids())?;
     let mut own = Meter::new(std::process::id())?;
     let mut samples: Vec<Seen> = Vec::new();

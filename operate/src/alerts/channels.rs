@@ -4,78 +4,23 @@
 use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::limits::ALERTS_WAITING_MAX;
 use node::config::AlertsConfig;
 use node::threads::WatchedThread;
-use thiserror::Error;
 
 use super::rules::AlertLevel;
 use super::state::Change;
+use super::telling::{ChannelError, PATIENCE, TURN, Telling, as_json};
 use super::webhook::{server_of, webhook};
 use crate::process::without_secrets;
 
-/// How long one channel may take for one change.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often the thread of a channel turns, and how often it does so at least.
-pub(super) const TURN: Duration = Duration::from_millis(500);
 const THREAD_PERIOD: Duration = Duration::from_secs(2);
 /// What all threads of channels are called.
 const THREAD: &str = "alerts";
-
-/// Why a change was not told somewhere.
-#[derive(Error, Debug)]
-pub enum ChannelError {
-    /// A program cannot be run.
-    #[error("{program}: {error}")]
-    Run {
-        /// The program.
-        program: String,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// A program ended with a fault, or was ended because it took too long.
-    #[error("{program}: {status}")]
-    Failed {
-        /// The program.
-        program: String,
-        /// How it ended.
-        status: String,
-    },
-    /// A webhook did not take it.
-    #[error("the webhook: {problem}")]
-    Webhook {
-        /// What became of the request.
-        problem: String,
-    },
-}
-
-/// What a channel's thread shares with those who have changes told.
-#[derive(Default)]
-pub(super) struct Telling {
-    /// Changes that are not told yet.
-    waiting: AtomicU64,
-    /// Times that a channel did not take one, since the node started.
-    untold: Arc<AtomicU64>,
-    /// Nobody waits any more: what has not been told stays so.
-    is_over: AtomicBool,
-    /// Shows that the thread moves, also while a channel takes its time.
-    turns: Arc<AtomicU64>,
-}
-
-impl Telling {
-    fn turn(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.turn();
-        self.is_over.load(Ordering::Relaxed)
-    }
-}
 
 /// How a channel tells a change.
 type Tell = fn(&AlertsConfig, &str, &Change, &Telling) -> Result<(), ChannelError>;
@@ -204,13 +149,6 @@ fn tell_all(tell: Tell, config: &AlertsConfig, node: &str, heard: &Receiver<Chan
         }
         telling.waiting.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What programs read of a change.
-pub(super) fn as_json(node: &str, change: &Change) -> String {
-    let mut value = serde_json::to_value(change).expect("a change is plain data");
-    value["node"] = node.into();
-    value.to_string()
 }
 
 /// Whether what the configuration names could be a webhook, a command and a program that sends letters. It is asked of a file

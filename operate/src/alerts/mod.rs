@@ -6,6 +6,7 @@
 
 pub mod rules;
 pub mod state;
+mod telling;
 mod webhook;
 pub mod channels;
 pub mod pages;

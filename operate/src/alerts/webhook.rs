@@ -9,8 +9,8 @@ use hyper_util::rt::TokioIo;
 use node::config::AlertsConfig;
 use tokio::net::TcpStream;
 
-use super::channels::{ChannelError, PATIENCE, TURN, Telling, as_json};
 use super::state::Change;
+use super::telling::{ChannelError, PATIENCE, TURN, Telling, as_json};
 
 /// How long after one try comes the next: a receiver that is restarted is back in some seconds.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
