@@ -212,8 +212,8 @@ fn what_is_no_session_or_no_scenario_file_is_a_data_error() {
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stdout).contains("mine: final_balances.A: expected 99, found 100"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 of 1 scenario differs"), "{output:?}");
-    let right =
-        scenario(r#""rolls": [], "actions": [], "expected": {"action_results": [], "final_balances": {"A": 100}}"#);
+    let expected = r#"{"action_results": [], "rolls": [], "final_balances": {"A": 100}, "final_on_table": {"A": 0}}"#;
+    let right = scenario(&format!(r#""rolls": [], "actions": [], "expected": {expected}"#));
     std::fs::write(&file, right).expect("a file");
     let output = bitcraps(&["script", text(&file), "--check"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1 scenario, as expected\n", "{output:?}");
