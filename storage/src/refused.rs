@@ -4,7 +4,7 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aside::{Wanted, with_owner};
 use rustix::fs::{Access, access};
@@ -12,9 +12,6 @@ use rustix::process::geteuid;
 
 use crate::backend::FileBackend;
 use crate::session::{OpenError, numbered};
-
-/// Folders of a session in which a node goes on with the newest file, and how the names of such files end.
-const WRITTEN: [(&str, &str); 3] = [("journal", "seg"), ("consensus", "log"), ("snapshots", "pack")];
 
 /// Names the file in an error, and what was tried with it. The kind stays: whoever asks whether there is no room hears the same.
 pub(crate) fn named<'a>(path: &'a Path, tried: &'a str) -> impl FnOnce(io::Error) -> io::Error + 'a {
@@ -42,35 +39,28 @@ fn check_place(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Looks at every place where a node writes: the folders of a session, and the files that it goes on with. A folder is looked at before
+/// it is listed.
+fn visit_written(dir: &Path, mut look: impl FnMut(&Path) -> Result<(), OpenError>) -> Result<(), OpenError> {
+    look(dir)?;
+    look(&dir.join("LOCK"))?;
+    for (folder, ending) in [("journal", "seg"), ("consensus", "log"), ("snapshots", "pack")] {
+        let folder = dir.join(folder);
+        look(&folder)?;
+        if let Some((_, newest)) = numbered(&FileBackend, &folder, ending)?.pop() {
+            look(&newest)?;
+        }
+    }
+    look(&dir.join("snapshots/index.redb"))
+}
+
 /// Whether the user of this process may write where a node will: the folders of a session, and the files that it goes on with. A node
 /// would else find it out when it writes there, which may be weeks after it let players in. Nothing is written.
 ///
 /// # Errors
 /// The first place that cannot be written, and whose it is.
 pub fn check_writable(dir: &Path) -> Result<(), OpenError> {
-    check_place(dir)?;
-    check_place(&dir.join("LOCK"))?;
-    for (folder, ending) in WRITTEN {
-        let folder = dir.join(folder);
-        check_place(&folder)?;
-        if let Some((_, newest)) = numbered(&FileBackend, &folder, ending)?.pop() {
-            check_place(&newest)?;
-        }
-    }
-    check_place(&dir.join("snapshots/index.redb"))
-}
-
-/// Where a node writes: the folders of a session, and the files that it goes on with.
-fn places(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    let mut places = vec![dir.to_owned(), dir.join("LOCK")];
-    for (folder, ending) in WRITTEN {
-        let folder = dir.join(folder);
-        let newest = numbered(&FileBackend, &folder, ending)?.pop();
-        places.push(folder);
-        places.extend(newest.map(|(_, path)| path));
-    }
-    places.push(dir.join("snapshots/index.redb"));
-    Ok(places)
+    visit_written(dir, check_place)
 }
 
 /// What root should know of a session that is another user's: root may write everywhere, so [`check_writable`] tells it nothing, and
@@ -84,14 +74,19 @@ pub fn left_by_root(dir: &Path) -> Result<Option<String>, OpenError> {
 }
 
 fn strange_to(dir: &Path, owner: u32) -> Result<Option<String>, OpenError> {
-    let found = places(dir)?.into_iter().filter_map(|path| Some((fs::metadata(&path).ok()?.uid(), path)));
-    Ok(found.into_iter().find(|(of, _)| *of != owner).map(|(of, path)| {
-        let (path, dir) = (path.display(), dir.display());
-        format!(
-            "{path} is user {of}'s, and the session is user {owner}'s: a node that runs as that one cannot go on with it; run \
-             `chown -R {owner} {dir}` as root"
-        )
-    }))
+    let mut strange = None;
+    visit_written(dir, |path| {
+        let of = fs::metadata(path).map_or(owner, |found| found.uid());
+        if of != owner && strange.is_none() {
+            let (path, dir) = (path.display(), dir.display());
+            strange = Some(format!(
+                "{path} is user {of}'s, and the session is user {owner}'s: a node that runs as that one cannot go on with it; run \
+                 `chown -R {owner} {dir}` as root"
+            ));
+        }
+        Ok(())
+    })?;
+    Ok(strange)
 }
 
 #[cfg(test)]
