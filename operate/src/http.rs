@@ -26,9 +26,9 @@ use node::startup::{Phase, PhaseTimes};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::alerts::pages::html;
-use crate::bounded_stream::BoundedStream;
 use crate::past::{PastError, PastQuestion};
 use crate::resources::level::{Level, Resource};
 use crate::text::exposition;
@@ -69,8 +69,10 @@ pub async fn serve(listener: TcpListener, routes: Router, bounds: Bounds) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let stream = TokioIo::new(BoundedStream::new(stream, bounds.write));
-        let answers = http.serve_connection(stream, TowerToHyperService::new(routes.clone()));
+        // Where nothing is read of an answer its place is wanted by others.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(bounds.write));
+        let answers = http.serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(routes.clone()));
         tokio::spawn(async move {
             // That somebody breaks off is no fault of this node.
             let _ = answers.await;

@@ -26,7 +26,6 @@ pub mod alerts;
 pub mod resources;
 pub mod dashboards;
 pub mod watching;
-mod bounded_stream;
 mod http;
 pub mod service;
 pub mod starting;
