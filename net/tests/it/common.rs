@@ -1,12 +1,17 @@
 //! Who takes part in the tests of connections, and where.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use net::memory::{Conditions, Network};
 use net::tls::{Identity, Key, KeyRules};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
+
+/// How often a node of these tests ticks.
+pub const TICK: Duration = Duration::from_millis(5);
 
 /// The address of a host of the network in memory.
 pub fn at(host: u32) -> SocketAddr {
@@ -38,4 +43,17 @@ pub fn run<R>(seed: u64, what: impl AsyncFnOnce(Network) -> R) -> R {
     let delay = (Duration::from_millis(1), Duration::from_millis(3));
     let network = Network::new(seed, Conditions { delay, ..Conditions::NONE });
     LocalSet::new().block_on(&runtime.expect("a runtime"), what(network))
+}
+
+/// Has a node tick for as long as somebody holds it.
+pub fn keep_ticking<N: 'static>(node: &Rc<RefCell<N>>, tick: fn(&mut N)) {
+    let node = Rc::downgrade(node);
+    spawn_local(async move {
+        let mut clock = tokio::time::interval(TICK);
+        loop {
+            clock.tick().await;
+            let Some(node) = node.upgrade() else { return };
+            tick(&mut node.borrow_mut());
+        }
+    });
 }

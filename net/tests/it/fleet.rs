@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{at, identity, run};
+use crate::common::{at, identity, keep_ticking, run};
 use engine::genesis::KeySource;
 use engine::io::{Input, Output, Receipt, Verdict, Watched};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -19,10 +19,8 @@ use net::memory::Network;
 use net::server::{ChainInfo, Server, ServerConfig};
 use net::tls::Key;
 use net::wire::AnswerVerdict;
-use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-const TICK: Duration = Duration::from_millis(5);
 const CHAIN: [u8; 32] = [5; 32];
 const CLIENTS: usize = 4;
 
@@ -52,15 +50,7 @@ fn start(network: &Network, host: u32) -> Rc<RefCell<Node>> {
         receipts: Vec::new(),
         is_mute: false,
     }));
-    let ticks = Rc::downgrade(&node);
-    spawn_local(async move {
-        let mut clock = tokio::time::interval(TICK);
-        loop {
-            clock.tick().await;
-            let Some(node) = ticks.upgrade() else { return };
-            node.borrow_mut().tick();
-        }
-    });
+    keep_ticking(&node, Node::tick);
     node
 }
 

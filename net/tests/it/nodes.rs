@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::common::{at, identity, run};
+use crate::common::{at, identity, keep_ticking, run};
 use engine::genesis::KeySource;
 use engine::io::{Input, Output, Watched};
 use engine::limits::{EDGE_INPUTS_MAX, PEER_WATCHES_MAX};
@@ -23,7 +23,6 @@ use net::wire::{Hello, Role, ToNode};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-const TICK: Duration = Duration::from_millis(5);
 const CHAIN: [u8; 32] = [5; 32];
 
 fn key(host: u32) -> Key {
@@ -62,15 +61,7 @@ impl Node {
         let server = Server::on(network.socket(at(host)), at(host), config, chain, identity(name)).expect("a server");
         let (nodes, heard, outputs, stands) = (BTreeMap::new(), Vec::new(), Vec::new(), false);
         let node = Rc::new(RefCell::new(Self { server, nodes, heard, outputs, stands }));
-        let ticks = Rc::downgrade(&node);
-        spawn_local(async move {
-            let mut clock = tokio::time::interval(TICK);
-            loop {
-                clock.tick().await;
-                let Some(node) = ticks.upgrade() else { return };
-                node.borrow_mut().tick();
-            }
-        });
+        keep_ticking(&node, Self::tick);
         node
     }
 

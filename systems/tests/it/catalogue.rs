@@ -65,6 +65,16 @@ fn rule(name: &str, at: Option<u8>, puck: Puck, dice: Dice) -> Option<Says> {
     let total = dice.total();
     let [a, b] = dice.faces();
     let point = if let Puck::On(point) = puck { point } else { 0 };
+    // A bet against a number: seven before it.
+    let against = |pays: Says| {
+        if total == 7 {
+            pays
+        } else if total == number_in(name) {
+            Loses
+        } else {
+            Nothing
+        }
+    };
     let seven_or = |wins: bool, pays: Says| {
         if wins {
             pays
@@ -169,13 +179,7 @@ fn rule(name: &str, at: Option<u8>, puck: Puck, dice: Dice) -> Option<Says> {
                 one([2, 3, 11, 12].contains(&total), Wins(pays * units - 5, 5))
             }
             "yes" => Some(seven_or(total == number_in(name), yes(number_in(name)))),
-            "no" => Some(if total == 7 {
-                no(number_in(name))
-            } else if total == number_in(name) {
-                Loses
-            } else {
-                Nothing
-            }),
+            "no" => Some(against(no(number_in(name)))),
             "hard" => {
                 let goal = number_in(name);
                 let wins = if goal == 4 || goal == 10 { Wins(7, 1) } else { Wins(9, 1) };
@@ -190,26 +194,8 @@ fn rule(name: &str, at: Option<u8>, puck: Puck, dice: Dice) -> Option<Says> {
             "place" => Some(seven_or(total == number_in(name), by_pair(number_in(name), (9, 5), (7, 5), (7, 6)))),
             "buy" => Some(seven_or(total == number_in(name), by_pair(number_in(name), (39, 20), (29, 20), (23, 20)))),
             "put" | "big" => Some(seven_or(total == number_in(name), Wins(1, 1))),
-            "lay" => {
-                let pays = by_pair(number_in(name), (19, 40), (19, 30), (19, 24));
-                Some(if total == 7 {
-                    pays
-                } else if total == number_in(name) {
-                    Loses
-                } else {
-                    Nothing
-                })
-            }
-            "place_lose" => {
-                let pays = by_pair(number_in(name), (5, 11), (5, 8), (4, 5));
-                Some(if total == 7 {
-                    pays
-                } else if total == number_in(name) {
-                    Loses
-                } else {
-                    Nothing
-                })
-            }
+            "lay" => Some(against(by_pair(number_in(name), (19, 40), (19, 30), (19, 24)))),
+            "place_lose" => Some(against(by_pair(number_in(name), (5, 11), (5, 8), (4, 5)))),
             "next" => {
                 let pays = match number_in(name) {
                     2 | 12 => Wins(343, 10),
