@@ -15,7 +15,7 @@ use benches::beside::{beside, criterion, group, time};
 use benches::tiny;
 use criterion::{Criterion, Throughput};
 use engine::Height;
-use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Synced};
+use storage::{Disk, Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Synced, Writing};
 
 const BLOCK: usize = 4096;
 /// Bytes of a frame's header, and of a log group's header with one entry's.
@@ -91,13 +91,17 @@ fn frame(id: u64, body: Vec<u8>) -> Frame {
     Frame { kind: FrameKind::Decided, height: Height(id), body }
 }
 
+fn open(session: Session) -> Storage {
+    Storage::of(Disk::open(session, Writing::default()).expect("it opens").disk).expect("a thread")
+}
+
 /// A group of one frame, and in some an entry of the log, from its submission until it is durable.
 fn durable_write(criterion: &mut Criterion, dir: &Path, name: &str, body: usize, entry: usize) {
     let blocks = |bytes: usize| bytes.next_multiple_of(BLOCK);
     let journal_bytes = blocks(FRAME_HEADER + body);
     let log_bytes = if entry > 0 { blocks(LOG_HEADERS + entry) } else { 0 };
     let groups = if tiny() { 16 } else { BARE_GROUPS };
-    let storage = Storage::open(session(dir, name)).expect("it opens").storage;
+    let storage = open(session(dir, name));
     let mut bare = Bare::new(&dir.join(format!("bare-{name}-{body}")), groups * journal_bytes);
     let mut bare_log = Bare::new(&dir.join(format!("bare-log-{name}-{body}")), groups * log_bytes);
     let (journal_noise, log_noise) = (noise(1, journal_bytes), noise(2, log_bytes));
@@ -135,7 +139,7 @@ fn growth(criterion: &mut Criterion, dir: &Path, mebibytes: usize, count: usize)
     let ours = || -> Duration {
         let session = session(dir, "growth");
         let path = session.dir().to_owned();
-        let storage = Storage::open(session).expect("it opens").storage;
+        let storage = open(session);
         let took = time(|| (1..=count as u64).for_each(|id| write(&storage, id, frames(id), Vec::new())));
         drop(storage);
         std::fs::remove_dir_all(path).expect("removed");
@@ -164,7 +168,7 @@ fn growth(criterion: &mut Criterion, dir: &Path, mebibytes: usize, count: usize)
 fn durable_read(criterion: &mut Criterion, dir: &Path, body: usize, count: u64) {
     let session = session(dir, "read");
     let path = session.dir().to_owned();
-    let storage = Storage::open(session).expect("it opens").storage;
+    let storage = open(session);
     (1..=count).for_each(|id| write(&storage, id, vec![frame(id, noise(id, body))], Vec::new()));
     drop(storage.close());
     let journal = std::fs::read_dir(path.join("journal")).expect("a journal");

@@ -16,7 +16,7 @@ use order::batch::BatchSecret;
 use order::beacon::{BeaconGroup, BeaconSigner};
 use order::signature::VoteKey;
 use storage::snapshot::SnapshotsFound;
-use storage::{Arrival, Disk, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
+use storage::{Arrival, Disk, DiskOpened, JournalReader, LogFound, Session, Storage, Synced, Tail, Writing};
 use systems::exchange::recover::logged_heights;
 use systems::machine::{JoinError, Membership};
 use systems::{Machine, Setup};
@@ -160,7 +160,7 @@ pub fn open_begun(
     let decided = execute(&mut machine, &mut reader, note.as_ref(), &mut found, &*on_step, &stopped)?;
     let stepped = matches!(driving, Driving::Stepped(_));
     let serving = Serving::of(&session, stepped);
-    let storage::OpenedAs { storage: disk, end, log, .. } = Disk::start(session, reader, writing)?;
+    let DiskOpened { disk, end, log } = Disk::start(session, reader, writing)?;
     // Nobody was told of a group that was not written as a whole, so nothing is lost with it.
     if let Tail::Torn { at, bytes } = &end.tail {
         found.repaired.push(format!("{bytes} bytes of an unfinished group were cut off: {at}"));

@@ -80,11 +80,9 @@ impl Default for Writing {
 }
 
 /// A session's journal and log, opened for writing.
-pub struct OpenedAs<S> {
+pub struct DiskOpened {
     /// What writes them.
-    pub storage: S,
-    /// Every frame that was there, if whoever opened it kept them.
-    pub frames: Vec<Frame>,
+    pub disk: Disk,
     /// How the journal ended; a torn tail has been cut.
     pub end: End,
     /// What the consensus log held.
@@ -144,11 +142,20 @@ fn keeps_free(session: &Session, min_free: u64) -> io::Result<()> {
 }
 
 impl Disk {
+    /// Reads a session to its end, and takes it up there. For those whom its frames do not concern.
+    ///
+    /// # Errors
+    /// If the journal is damaged, or the system refuses.
+    pub fn open(session: Session, writing: Writing) -> Result<DiskOpened, OpenError> {
+        let reader = JournalReader::of(&session, Height::GENESIS)?;
+        Self::start(session, reader, writing)
+    }
+
     /// Takes up a session whose journal was read, behind its end; what was not read yet is read, and dropped.
     ///
     /// # Errors
     /// If the journal is damaged, or the system refuses.
-    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<OpenedAs<Self>, OpenError> {
+    pub fn start(session: Session, mut reader: JournalReader, writing: Writing) -> Result<DiskOpened, OpenError> {
         while reader.next_frame()?.is_some() {}
         let end = reader.end().expect("the journal was read to its end").clone();
         let decided = reader.decided();
@@ -179,7 +186,7 @@ impl Disk {
             archive: Some(archive),
             keep: None,
         };
-        Ok(OpenedAs { storage: disk, frames: Vec::new(), end, log })
+        Ok(DiskOpened { disk, end, log })
     }
 
     /// Takes what a tick produced.

@@ -25,7 +25,7 @@ pub mod backend;
 use engine::limits::CHECK_PROBLEMS_MAX;
 
 pub use arrival::Arrival;
-pub use disk::{Disk, OpenedAs, SyncGroup, Synced, Writing};
+pub use disk::{Disk, DiskOpened, SyncGroup, Synced, Writing};
 pub use journal::{
     Compressor, End, Frame, FrameKind, JournalCheck, JournalReader, Past, PastReader, Retention, Retirer, Tail,
     check_journal,
@@ -33,7 +33,7 @@ pub use journal::{
 pub use log::{LogCheck, LogFound, LogGroup, check_log};
 pub use refused::{check_writable, left_by_root};
 pub use session::{OpenError, Session, genesis_bytes, genesis_bytes_on, is_written, read_genesis, read_genesis_on};
-pub use thread::{Storage, StorageOpened};
+pub use thread::Storage;
 pub use throttle::ArchiveThrottle;
 
 /// Bytes of a block: groups start at its multiples, and a block that was synced is never written again.

@@ -9,16 +9,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::Height;
 use engine::limits::{HEARTBEAT, UNSYNCED_TICKS_MAX};
 
-use crate::disk::{Disk, OpenedAs, SyncGroup, Synced, Writing};
-use crate::journal::{Archive, JournalReader};
+use crate::disk::{Disk, SyncGroup, Synced};
+use crate::journal::Archive;
 use crate::session::{OpenError, Session};
 use crate::throttle::ArchiveThrottle;
 
 // A wait of no time would be a loop that never rests.
 const _: () = assert!(!HEARTBEAT.is_zero());
-
-/// A session's journal and log, written by a thread.
-pub type StorageOpened = OpenedAs<Storage>;
 
 /// The storage thread's handle.
 pub struct Storage {
@@ -38,38 +35,6 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Reads a session to its end, keeps all its frames in memory, and starts the thread behind it. For the short sessions of
-    /// tests and benches: a program uses [`Storage::start`].
-    ///
-    /// # Errors
-    /// If the journal is damaged, or the system refuses.
-    pub fn open(session: Session) -> Result<StorageOpened, OpenError> {
-        Self::open_with(session, Writing::default())
-    }
-
-    /// As [`Storage::open`], written in another way.
-    ///
-    /// # Errors
-    /// As [`Storage::open`].
-    pub fn open_with(session: Session, writing: Writing) -> Result<StorageOpened, OpenError> {
-        let mut reader = JournalReader::of(&session, Height::GENESIS)?;
-        let mut frames = Vec::new();
-        while let Some(frame) = reader.next_frame()? {
-            frames.push(frame);
-        }
-        let opened = Self::start(session, reader, writing)?;
-        Ok(StorageOpened { frames, ..opened })
-    }
-
-    /// Starts the thread behind a session whose journal was read; what was not read yet is read, and dropped.
-    ///
-    /// # Errors
-    /// If the journal is damaged, or the system refuses.
-    pub fn start(session: Session, reader: JournalReader, writing: Writing) -> Result<StorageOpened, OpenError> {
-        let OpenedAs { storage: disk, frames, end, log } = Disk::start(session, reader, writing)?;
-        Ok(StorageOpened { storage: Self::of(disk)?, frames, end, log })
-    }
-
     /// Starts the thread that drives a disk.
     ///
     /// # Errors
@@ -274,7 +239,17 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::journal::{Frame, FrameKind, Retention};
+    use crate::disk::Writing;
+    use crate::journal::{Frame, FrameKind, JournalReader, Retention};
+
+    fn open(session: Session, writing: Writing) -> Result<Storage, OpenError> {
+        Storage::of(Disk::open(session, writing)?.disk)
+    }
+
+    fn frames(session: &Session) -> Vec<Frame> {
+        let mut reader = JournalReader::of(session, Height::GENESIS).expect("a session");
+        std::iter::from_fn(|| reader.next_frame().expect("whole")).collect()
+    }
 
     #[test]
     fn a_full_segment_is_sealed_and_the_next_goes_on() {
@@ -289,14 +264,14 @@ mod tests {
         let writing = Writing { segment_bytes: 16 << 10, retention, ..Writing::default() };
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
-        let opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty");
+        let storage = open(Session::create(&path, b"{}").expect("new"), writing).expect("empty");
         for id in 1..=60 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![7; 3_000] };
-            opened.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
-            assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
-            opened.storage.keep_from(Height(id));
+            storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
+            assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
+            storage.keep_from(Height(id));
         }
-        drop(opened.storage.close());
+        drop(storage.close());
         let mut files: Vec<_> = std::fs::read_dir(path.join("journal")).expect("a folder").collect();
         files.retain(|file| file.as_ref().expect("a file").path().extension() != Some("head".as_ref()));
         assert_eq!(files.len(), 1, "all but the segment that is being written: {files:?}");
@@ -314,7 +289,7 @@ mod tests {
         let writing = Writing { segment_bytes: 64 << 10, retention, ..Writing::default() };
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
-        let storage = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty").storage;
+        let storage = open(Session::create(&path, b"{}").expect("new"), writing).expect("empty");
         // Bytes that no compression makes fewer.
         let mut word = 1_u64;
         let mut noise = || {
@@ -359,7 +334,7 @@ mod tests {
         let writing = Writing { segment_bytes: 16 << 10, ..Writing::default() };
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
-        let storage = Storage::open_with(Session::create(&path, b"{}").expect("new"), writing).expect("empty").storage;
+        let storage = open(Session::create(&path, b"{}").expect("new"), writing).expect("empty");
         storage.throttle().slow(u64::MAX);
         for id in 1..=20 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: vec![7; 3_000] };
@@ -390,23 +365,24 @@ mod tests {
             |id: u64| (0..body_bytes).map(|at| ((at ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("s");
-        let mut opened = Storage::open_with(Session::create(&path, b"{}").expect("new"), small()).expect("empty");
+        let mut storage = open(Session::create(&path, b"{}").expect("new"), small()).expect("empty");
         let mut model = Vec::new();
         for id in 1..=60 {
             let frame = Frame { kind: FrameKind::Decided, height: Height(id), body: body(id) };
             model.push(frame.clone());
-            opened.storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
-            assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
+            storage.submit(SyncGroup { id, frames: vec![frame], ..SyncGroup::default() });
+            assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(id)));
             if id == 20 {
-                let session = opened.storage.close();
-                opened = Storage::open_with(session, small()).expect("a whole session");
-                assert_eq!(opened.frames, model);
+                let session = storage.close();
+                assert_eq!(frames(&session), model);
+                storage = open(session, small()).expect("a whole session");
             }
         }
-        let session = opened.storage.close();
+        let session = storage.close();
         let segments = std::fs::read_dir(path.join("journal")).expect("a folder").count();
         assert!(segments >= 3, "{segments} segments");
-        assert_eq!(Storage::open_with(session, small()).expect("a whole session").frames, model);
+        assert_eq!(frames(&session), model);
+        drop(open(session, small()).expect("a whole session"));
 
         // A reader that wants a height begins near it, and says the same.
         for from in 0..=61 {
@@ -429,7 +405,7 @@ mod tests {
         let bytes = std::fs::read(&second).expect("a segment");
         std::fs::write(&second, &bytes[..bytes.len() - 4_096]).expect("cut");
         let session = Session::open(&path).expect("a session");
-        let error = Storage::open_with(session, small()).err().expect("damage").to_string();
+        let error = open(session, small()).err().expect("damage").to_string();
         assert!(error.contains("journal/00000002.seg"), "{error}");
     }
 }

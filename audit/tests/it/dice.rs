@@ -20,7 +20,7 @@ use order::block::{BlockBuilder, BlockContext};
 use order::keys::{DevKeys, dev_keys};
 use order::signature::PlayerKey;
 use order::validators::Validators;
-use storage::{Frame, FrameKind, Session, Storage, SyncGroup};
+use storage::{Disk, Frame, FrameKind, Session, Storage, SyncGroup, Writing};
 use systems::catalogue::bet_named;
 use systems::exchange::beacon::EPOCH;
 use systems::{Machine, Setup};
@@ -148,7 +148,9 @@ fn record(dir: &Path, tries: u64, rolls: u32) {
         }
         operator.height(&bets);
     }
-    let storage = Storage::open(Session::create(dir, &bytes).expect("new")).expect("empty").storage;
+    let storage =
+        Storage::of(Disk::open(Session::create(dir, &bytes).expect("new"), Writing::default()).expect("empty").disk)
+            .expect("a thread");
     for (id, frames) in (1..).zip(operator.frames.chunks(16)) {
         storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }

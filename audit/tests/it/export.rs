@@ -16,7 +16,7 @@ use node::totals::Totals;
 use parquet::basic::{Compression, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use storage::{Disk, Frame, FrameKind, JournalReader, Session, SyncGroup, Synced, Writing};
+use storage::{Disk, Frame, FrameKind, Session, SyncGroup, Synced, Writing};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -366,8 +366,7 @@ fn docs_name_every_column_of_every_sheet() {
 /// Appends a frame to a session that has ended.
 fn append(dir: &Path, frame: Frame) {
     let session = Session::open(dir).expect("a session");
-    let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
-    let mut disk = Disk::start(session, reader, Writing::default()).expect("it goes on").storage;
+    let mut disk = Disk::open(session, Writing::default()).expect("it goes on").disk;
     disk.submit(SyncGroup { id: 1, frames: vec![frame], ..SyncGroup::default() });
     assert_eq!(disk.finish(), [Synced::UpTo(1)]);
 }

@@ -165,7 +165,7 @@ fn an_altered_session_is_named_not_accepted() {
 fn a_forged_session_is_named_by_height_component_row_and_field() {
     use engine::message::block::Decided;
     use engine::message::certificate::Settled;
-    use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup};
+    use storage::{Disk, Frame, FrameKind, JournalReader, Session, SyncGroup, Writing};
 
     let dir = temp();
     let honest = dir.path().join("honest");
@@ -180,7 +180,8 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
     let mut forged = |forge: &dyn Fn(&mut Decided, &mut Settled)| {
         number += 1;
         let path = dir.path().join(format!("forged-{number}"));
-        let opened = Storage::open(Session::create(&path, &genesis).expect("new")).expect("empty");
+        let session = Session::create(&path, &genesis).expect("new");
+        let mut disk = Disk::open(session, Writing::default()).expect("empty").disk;
         let mut altered = frames.clone();
         for frame in altered.iter_mut().filter(|frame| frame.height == Height(20)) {
             let mut decided = None;
@@ -203,8 +204,8 @@ fn a_forged_session_is_named_by_height_component_row_and_field() {
             frame.body = if decided.is_some() { d.encode() } else { s.encode() };
         }
         let frames: Vec<Frame> = altered;
-        opened.storage.submit(SyncGroup { id: 1, frames, ..SyncGroup::default() });
-        opened.storage.close();
+        disk.submit(SyncGroup { id: 1, frames, ..SyncGroup::default() });
+        drop(disk.close());
         let difference = check(&path, 2).expect("a well-formed session").difference.expect("it was forged");
         assert!(!difference.to_string().contains("Refused"), "refusals have names: {difference}");
         (difference.height, difference.component, difference.field)

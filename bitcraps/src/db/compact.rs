@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use engine::Height;
 use storage::snapshot::SnapshotsFound;
-use storage::{Compressor, JournalReader, Session, Storage, Writing};
+use storage::{Compressor, Disk, Session, Writing};
 
 use audit::db::session_files;
 use words::Failure;
@@ -37,10 +36,9 @@ pub fn compact(dir: &Path) -> anyhow::Result<Compacted> {
         ))),
         other => other.into(),
     })?;
-    // Starting reads the journal to its end and cuts what is torn; closing cuts the zeros ahead. No frame is kept on the way:
+    // Opening reads the journal to its end and cuts what is torn; closing cuts the zeros ahead. No frame is kept on the way:
     // a journal may be longer than the memory.
-    let journal = JournalReader::of(&session, Height::GENESIS)?;
-    let session = Storage::start(session, journal, Writing::default())?.storage.close();
+    let session = Disk::open(session, Writing::default())?.disk.close();
     Compressor::new(session.backend().clone(), session.dir()).compress_sealed(&|| true)?;
     let mut snapshots = 0;
     if dir.join("snapshots").is_dir() {

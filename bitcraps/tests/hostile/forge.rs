@@ -24,7 +24,7 @@ use order::beacon::BeaconMessage;
 use order::keys::{DevKeys, dev_keys};
 use storage::backend::{Backend, FileBackend};
 use storage::snapshot::{Catalog, StoredSnapshot};
-use storage::{Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Synced, Writing};
+use storage::{Disk, Frame, FrameKind, JournalReader, Session, Storage, SyncGroup, Synced, Writing};
 use systems::exchange::beacon::EPOCH;
 
 /// Numbers that are the same in every run.
@@ -120,9 +120,15 @@ impl Honest {
     }
 }
 
+/// A new session, and the thread that writes it.
+fn begin(dir: &Path, genesis: &[u8]) -> Storage {
+    let session = Session::create(dir, genesis).expect("new");
+    Storage::of(Disk::open(session, Writing::default()).expect("empty").disk).expect("a thread")
+}
+
 /// A session of some frames, each under its right hash.
 pub fn write(dir: &Path, genesis: &[u8], frames: Vec<Frame>) {
-    let storage = Storage::open(Session::create(dir, genesis).expect("new")).expect("empty").storage;
+    let storage = begin(dir, genesis);
     for (id, frames) in (1..).zip(frames.chunks(16)) {
         storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }
@@ -148,7 +154,7 @@ pub fn bodies(honest: &Honest, heights: u64, dir: &Path) {
         let (block, led_to) = (decided.encode(), settled.encode());
         [frame(FrameKind::Decided, Height(height), block), frame(FrameKind::Settled, Height(height), led_to)]
     };
-    let storage = Storage::open(Session::create(dir, &honest.genesis).expect("new")).expect("empty").storage;
+    let storage = begin(dir, &honest.genesis);
     let all: Vec<u64> = (1..=heights).collect();
     for (id, heights) in (1..).zip(all.chunks(4)) {
         let frames = heights.iter().flat_map(|height| pair(*height)).collect();

@@ -20,7 +20,7 @@ use load::dev::{DevConfig, open};
 use node::clock::Pace;
 use storage::read_genesis;
 use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
-use storage::{Frame, FrameKind, Session, Storage, SyncGroup};
+use storage::{Disk, Frame, FrameKind, Session, Storage, SyncGroup, Writing};
 use systems::{Machine, Setup};
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -76,7 +76,9 @@ fn rewrite(from: &Path, alter: impl Fn(Height, &mut Vec<Intent>)) -> (Machine, V
 
 fn write(dir: &Path, genesis_of: &Path, steps: &[Step]) -> Session {
     let genesis = std::fs::read(genesis_of.join("genesis.json")).expect("a genesis");
-    let storage = Storage::open(Session::create(dir, &genesis).expect("new")).expect("empty").storage;
+    let storage =
+        Storage::of(Disk::open(Session::create(dir, &genesis).expect("new"), Writing::default()).expect("empty").disk)
+            .expect("a thread");
     let frame = |kind, height, body| Frame { kind, height, body };
     let frames = steps.iter().flat_map(|Step { decided, settled }| {
         let height = settled.height;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use engine::Height;
 use storage::backend::{Backend, Fault, FaultyBackend};
 use storage::{
-    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened,
-    SyncGroup, Synced, Writing,
+    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, SyncGroup, Synced, Writing,
 };
+
+use crate::opened::Opened;
 
 const DIR: &str = "/disk/session";
 /// Groups of a run: enough for several segments and several files of the log.
@@ -48,7 +49,7 @@ fn frames_to(height: u64) -> Vec<Frame> {
 }
 
 /// Writes on from a height. Returns the last that was said to be on disk, and what stopped it.
-fn write(opened: &StorageOpened, from: u64) -> (u64, Option<Synced>) {
+fn write(opened: &Opened, from: u64) -> (u64, Option<Synced>) {
     let mut synced = from;
     let mut height = from;
     // What the log has of a height is heard again, and not logged again.
@@ -97,14 +98,14 @@ fn disk(seed: u64, faults: &[(u64, Fault)]) -> FaultyBackend {
     disk
 }
 
-fn open(disk: &FaultyBackend) -> Result<StorageOpened, OpenError> {
+fn open(disk: &FaultyBackend) -> Result<Opened, OpenError> {
     let backend = Arc::new(disk.clone());
     let dir = Path::new(DIR);
-    Storage::open_with(Session::open_on(backend, dir)?, writing())
+    Opened::written(Session::open_on(backend, dir)?, writing())
 }
 
 /// What an opened session holds, checked against what was promised; the last decided height.
-fn check(opened: &StorageOpened, promised: u64, context: &str) -> u64 {
+fn check(opened: &Opened, promised: u64, context: &str) -> u64 {
     let decided = opened.frames.iter().filter(|frame| frame.kind != FrameKind::Settled).count() as u64;
     assert!(decided >= promised, "{context}: height {promised} was promised, the journal ends at {decided}");
     let whole = frames_to(decided);
@@ -241,7 +242,7 @@ fn a_disk_that_is_to_stay_free_is_full_before_it_is() {
     let disk = disk(1, &[]);
     let session = Session::open_on(Arc::new(disk.clone()), Path::new(DIR)).expect("a session");
     let free = |bytes: u64| disk.set_room(Some(disk.used() + bytes));
-    let opened = Storage::open_with(session, Writing { min_free: 1 << 20, ..writing() }).expect("it opens");
+    let opened = Opened::written(session, Writing { min_free: 1 << 20, ..writing() }).expect("it opens");
     let storage = opened.storage;
     storage.submit(group(1));
     assert_eq!(storage.synced().recv(), Ok(Synced::UpTo(1)));
@@ -256,7 +257,7 @@ fn a_disk_that_is_to_stay_free_is_full_before_it_is() {
     free(1 << 19);
     storage.submit(group(3));
     assert!(matches!(storage.synced().recv(), Ok(Synced::Full(_))));
-    let again = Storage::open(storage.close()).expect("a whole session");
+    let again = Opened::of(storage.close()).expect("a whole session");
     assert_eq!(again.frames, frames_to(3), "at the end what was taken is written");
 }
 
@@ -268,7 +269,7 @@ fn a_power_cut_while_segments_become_less_keeps_what_is_needed() {
     const CUTS: u64 = 120;
     let writing = Writing { retention: Some(Retention { bytes_max: 50 << 10, retire }), ..writing() };
     let open = |disk: &FaultyBackend| {
-        Storage::open_with(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?, writing.clone())
+        Opened::written(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?, writing.clone())
     };
     let (mut retired_at_all, mut compressed_at_all) = (0, 0);
     let seeds = seeds(8);

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use engine::Height;
 use storage::backend::{Access, Backend, MemoryBackend};
 use storage::{
-    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, Storage, StorageOpened,
-    SyncGroup, Synced,
+    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, SyncGroup, Synced,
 };
 use storage::{Tail, Writing};
+
+use crate::opened::Opened;
 
 const DIR: &str = "/m/s";
 
@@ -26,7 +27,7 @@ fn session(archived: bool) -> (MemoryBackend, Vec<Frame>) {
     let retention = Some(Retention { bytes_max: 30 << 10, retire: |body| Ok(body[..4].to_vec()) });
     let writing = Writing { segment_bytes: 10 << 10, log_bytes: 30 << 10, retention, ..Writing::default() };
     let new = Session::create_on(Arc::new(disk.clone()), Path::new(DIR), b"{}").expect("a session");
-    let opened = Storage::open_with(new, writing).expect("it opens");
+    let opened = Opened::written(new, writing).expect("it opens");
     for id in 1..=12 {
         let frames = vec![Frame { kind: FrameKind::Decided, height: Height(id), body: bytes(id, 300 + id * 41) }];
         opened.storage.submit(SyncGroup { id, frames, entries: vec![(Height(id), bytes(id, 70))], fence: None });
@@ -44,8 +45,8 @@ fn session(archived: bool) -> (MemoryBackend, Vec<Frame>) {
     (disk, frames)
 }
 
-fn open(disk: &MemoryBackend) -> Result<StorageOpened, OpenError> {
-    Storage::open(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?)
+fn open(disk: &MemoryBackend) -> Result<Opened, OpenError> {
+    Opened::of(Session::open_on(Arc::new(disk.clone()), Path::new(DIR))?)
 }
 
 fn read(disk: &MemoryBackend) -> Result<(Vec<Frame>, Tail), OpenError> {
@@ -119,7 +120,7 @@ fn flip_everywhere(archived: bool) {
 #[test]
 fn a_bit_that_flips_in_the_log_is_never_heard() {
     let (disk, _) = session(true);
-    let entries = |opened: StorageOpened| match opened.log {
+    let entries = |opened: Opened| match opened.log {
         LogFound::Entries { entries, .. } => Some(entries),
         LogFound::Damaged(damage) => {
             assert!(damage.file.starts_with("consensus/"), "{damage}");

@@ -4,6 +4,7 @@
 mod backends;
 mod crashes;
 mod flips;
+mod opened;
 mod past;
 mod sessions;
 mod snapshots;

@@ -125,9 +125,8 @@ fn group(height: u64) -> SyncGroup {
 fn written(backend: &Counted, segment_bytes: u64) -> (Disk, PastReader) {
     let session = Session::create_on(Arc::new(backend.clone()), Path::new(DIR), b"{}").expect("a session");
     let past = PastReader::of(&session);
-    let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
     let writing = Writing { segment_bytes, ..Writing::default() };
-    let mut disk = Disk::start(session, reader, writing).expect("it starts").storage;
+    let mut disk = Disk::open(session, writing).expect("it starts").disk;
     write(&mut disk, 1..=HEIGHTS);
     (disk, past)
 }
@@ -237,9 +236,8 @@ fn a_quiet_session_that_gives_up_its_bodies_takes_less_room() {
     const QUIET: u64 = 800;
     let backend = MemoryBackend::default();
     let session = Session::create_on(Arc::new(backend.clone()), Path::new(DIR), b"{}").expect("a session");
-    let reader = JournalReader::of(&session, Height::GENESIS).expect("a journal");
     let writing = Writing { segment_bytes: 1 << 20, ..Writing::default() };
-    let mut disk = Disk::start(session, reader, writing).expect("it starts").storage;
+    let mut disk = Disk::open(session, writing).expect("it starts").disk;
     // Hashes that are the same at each height, and hashes and signatures that are not; a sync for each height.
     let decided = |height: u64| [noise(0, 200), noise(height, 300)].concat();
     for height in 1..=QUIET {

@@ -8,9 +8,11 @@ use engine::{Genesis, Height};
 use proptest::prelude::*;
 use storage::backend::{Backend, FileBackend};
 use storage::{
-    DamageKind, Frame, FrameKind, JournalReader, LogFound, OpenError, Session, Storage, StorageOpened, SyncGroup,
-    Synced, Tail, check_journal, check_log,
+    DamageKind, Frame, FrameKind, JournalReader, LogFound, OpenError, Session, SyncGroup, Synced, Tail, check_journal,
+    check_log,
 };
+
+use crate::opened::Opened;
 
 fn frame(kind: FrameKind, height: u64, length: usize) -> Frame {
     // Half of the body repeats, so that some bodies are stored packed and some as they are.
@@ -24,7 +26,7 @@ fn group(id: u64) -> SyncGroup {
     SyncGroup { id, frames, entries, fence: None }
 }
 
-fn write(opened: &StorageOpened, group: SyncGroup) {
+fn write(opened: &Opened, group: SyncGroup) {
     let id = group.id;
     opened.storage.submit(group);
     assert_eq!(opened.storage.synced().recv(), Ok(Synced::UpTo(id)));
@@ -32,7 +34,7 @@ fn write(opened: &StorageOpened, group: SyncGroup) {
 
 /// A session of `groups` groups; returns the frames.
 fn session(dir: &Path, groups: u64) -> Vec<Frame> {
-    let opened = Storage::open(Session::create(dir, b"{}").expect("a new session")).expect("an empty session");
+    let opened = Opened::of(Session::create(dir, b"{}").expect("a new session")).expect("an empty session");
     let nothing_signed = LogFound::Entries { entries: Vec::new(), synced: Height::GENESIS, fence: Height::GENESIS };
     assert_eq!(opened.log, nothing_signed);
     (1..=groups).for_each(|id| write(&opened, group(id)));
@@ -88,7 +90,7 @@ fn a_journal_cut_at_any_byte_of_its_last_groups_goes_on() {
             Tail::Clean => clean += 1,
         }
         if cut % 97 == 0 || cut + 20 > bytes.len() {
-            let opened = Storage::open(Session::open(&part).expect("a session")).expect("a torn tail is cut");
+            let opened = Opened::of(Session::open(&part).expect("a session")).expect("a torn tail is cut");
             assert_eq!(opened.frames, found);
             write(&opened, group(40));
             opened.storage.close();
@@ -139,7 +141,7 @@ fn a_journal_that_ends_below_what_was_synced_is_damaged_not_torn() {
     session(&session_dir, 5);
     let bytes = fs::read(segment(&session_dir)).expect("a segment");
     fs::write(segment(&session_dir), &bytes[..3 * 4_096]).expect("a cut segment");
-    let error = Storage::open(Session::open(&session_dir).expect("a session")).err().expect("damage").to_string();
+    let error = Opened::of(Session::open(&session_dir).expect("a session")).err().expect("damage").to_string();
     assert!(error.contains("height 2") && error.contains("height 4 had been synced"), "{error}");
 }
 
@@ -149,7 +151,7 @@ fn the_log_is_missing_torn_damaged_or_whole() {
     let session_dir = dir.path().join("s");
     session(&session_dir, 4);
     let bytes = fs::read(log(&session_dir)).expect("a log");
-    let open = || Storage::open(Session::open(&session_dir).expect("a session")).expect("a session").log;
+    let open = || Opened::of(Session::open(&session_dir).expect("a session")).expect("a session").log;
     let heights = |found: LogFound| match found {
         LogFound::Entries { entries, .. } => entries.iter().map(|(height, _)| height.0).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
@@ -178,7 +180,7 @@ fn the_log_is_missing_torn_damaged_or_whole() {
         if folder_stays {
             fs::create_dir(session_dir.join("consensus")).expect("a folder");
         }
-        let opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
+        let opened = Opened::of(Session::open(&session_dir).expect("a session")).expect("a session");
         assert_eq!(opened.log, LogFound::Missing);
         // It is begun again, with its folder where that is lost too.
         write(&opened, group(id));
@@ -192,7 +194,7 @@ fn a_fence_moves_with_or_without_entries_and_never_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let session_dir = dir.path().join("s");
     session(&session_dir, 3);
-    let mut opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
+    let mut opened = Opened::of(Session::open(&session_dir).expect("a session")).expect("a session");
     let fence = |found: &LogFound| match found {
         LogFound::Entries { fence, .. } => fence.0,
         other => panic!("{other:?}"),
@@ -202,7 +204,7 @@ fn a_fence_moves_with_or_without_entries_and_never_back() {
         let frames = vec![frame(FrameKind::Settled, id, 120)];
         write(&opened, SyncGroup { id, frames, fence: asked.map(Height), ..SyncGroup::default() });
         opened.storage.close();
-        opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a session");
+        opened = Opened::of(Session::open(&session_dir).expect("a session")).expect("a session");
         assert_eq!(fence(&opened.log), expected, "group {id}");
     }
     let LogFound::Entries { entries, .. } = &opened.log else { panic!("{:?}", opened.log) };
@@ -213,7 +215,7 @@ fn a_fence_moves_with_or_without_entries_and_never_back() {
 fn every_kind_of_frame_is_read_as_it_was_written_and_only_blocks_decide() {
     let dir = tempfile::tempdir().expect("a directory");
     let session_dir = dir.path().join("s");
-    let opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
+    let opened = Opened::of(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
     let kinds = [FrameKind::Base, FrameKind::Decided, FrameKind::Evidence, FrameKind::Settled];
     let frames: Vec<Frame> = kinds.into_iter().zip(7..).map(|(kind, height)| frame(kind, height, 99)).collect();
     write(&opened, SyncGroup { id: 1, frames: frames.clone(), ..SyncGroup::default() });
@@ -301,7 +303,7 @@ fn the_last_frame_or_log_group_of_another_version_is_damage_and_is_not_cut() {
     let hash = *blake3::hash(&newer[4_096..4_096 + 96]).as_bytes();
     newer[4_096 + 96..4_096 + 128].copy_from_slice(&hash);
     fs::write(segment(&session_dir), &newer).expect("a frame of another version");
-    let error = Storage::open(Session::open(&session_dir).expect("a session")).err().expect("damage");
+    let error = Opened::of(Session::open(&session_dir).expect("a session")).err().expect("damage");
     let OpenError::Damaged(damage) = error else { panic!("{error}") };
     assert_eq!(damage.problem.kind, DamageKind::Version);
     assert_eq!(fs::read(segment(&session_dir)).expect("a segment"), newer);
@@ -315,7 +317,7 @@ fn the_last_frame_or_log_group_of_another_version_is_damage_and_is_not_cut() {
     let check = check_log(&files(), &session_dir).expect("readable");
     assert_eq!((check.torn, check.damages.len()), (None, 1));
     assert_eq!(check.damages[0].problem.kind, DamageKind::Version);
-    let opened = Storage::open(Session::open(&session_dir).expect("a session")).expect("a damaged log is a finding");
+    let opened = Opened::of(Session::open(&session_dir).expect("a session")).expect("a damaged log is a finding");
     assert!(matches!(&opened.log, LogFound::Damaged(damage) if damage.problem.kind == DamageKind::Version));
     opened.storage.close();
     assert_eq!(fs::read(log(&session_dir)).expect("a log"), newer);
@@ -337,7 +339,7 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().expect("a directory");
         let session_dir = dir.path().join("s");
-        let mut opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
+        let mut opened = Opened::of(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
         let mut model = Vec::new();
         for (id, (lengths, reopen)) in groups.into_iter().enumerate() {
             let frames: Vec<Frame> =
@@ -346,7 +348,7 @@ proptest! {
             write(&opened, SyncGroup { id: id as u64 + 1, frames, entries: vec![(Height(id as u64), vec![3; 10])], fence: None });
             if reopen {
                 let session = opened.storage.close();
-                opened = Storage::open(session).expect("a whole session");
+                opened = Opened::of(session).expect("a whole session");
                 prop_assert_eq!(&opened.frames, &model);
             }
         }
@@ -358,7 +360,7 @@ proptest! {
     fn any_bytes_are_no_frame_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
         let dir = tempfile::tempdir().expect("a directory");
         let session_dir = dir.path().join("s");
-        let opened = Storage::open(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
+        let opened = Opened::of(Session::create(&session_dir, b"{}").expect("new")).expect("empty");
         write(&opened, group(1));
         opened.storage.close();
         let mut segment_bytes = fs::read(segment(&session_dir)).expect("a segment");
@@ -369,6 +371,6 @@ proptest! {
         if let Ok((frames, _)) = read(&session_dir) {
             prop_assert_eq!(frames, Vec::new(), "nobody wrote a frame");
         }
-        let _ = Storage::open(Session::open(&session_dir).expect("a session"));
+        let _ = Opened::of(Session::open(&session_dir).expect("a session"));
     }
 }
