@@ -14,7 +14,7 @@ use engine::message::block::Retired;
 use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::note::ChainNote;
 use engine::{Hash, Height, hex};
-use order::block::{BlockContext, check_head};
+use order::block::{BlockContext, BlockValidators, check_head};
 use order::certificate::check_certificate_form;
 use storage::JournalReader;
 use systems::Setup;
@@ -85,9 +85,7 @@ impl HeadChain<'_> {
             parent_time_ms: self.parent_time_ms,
             // The state two heights before: the first place where a validator certified a root.
             root_chain: self.root_chains[1],
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
+            validators: BlockValidators::unchanging(validators),
             issuers: &[],
             has_pledged: self.setup.genesis.has_pledged(),
         };

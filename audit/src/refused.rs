@@ -82,8 +82,8 @@ fn chained(field: &str, header: &Header, carried: Option<&Certificate>, context:
         "height" => ("height", context.height.to_string(), header.height.to_string()),
         "chain" => ("chain", hex(context.chain), hex(&header.chain)),
         "parent" => ("parent", hex(&context.parent), hex(&header.parent)),
-        "validators" => ("validators", hex(&context.validators.hash()), hex(&header.validators)),
-        "next validators" => ("next_validators", hex(&context.next_validators.hash()), hex(&header.next_validators)),
+        "validators" => ("validators", hex(&context.validators.own.hash()), hex(&header.validators)),
+        "next validators" => ("next_validators", hex(&context.validators.next.hash()), hex(&header.next_validators)),
         "root chain" => ("root_chain", hex(&context.root_chain), hex(&header.root_chain)),
         "certificate" => ("certificate", hex(&carried), hex(&header.certificate)),
         _ => return None,
@@ -95,7 +95,7 @@ mod tests {
     use std::path::Path;
 
     use engine::Height;
-    use order::block::{check_block_form, check_turn};
+    use order::block::{BlockValidators, check_block_form, check_turn};
     use systems::Setup;
 
     use super::*;
@@ -119,9 +119,7 @@ mod tests {
             parent: before.header.hash(),
             parent_time_ms: before.header.time_ms,
             root_chain: block.header.root_chain,
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
+            validators: BlockValidators::unchanging(validators),
             issuers: &[],
             has_pledged: false,
         };

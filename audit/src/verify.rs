@@ -6,7 +6,7 @@ use engine::message::block::{Decided, Retired};
 use engine::message::certificate::{Beacon, Settled};
 use order::batch::BatchSecret;
 use order::beacon::{BeaconMessage, BeaconVerifier};
-use order::block::{BlockContext, carried_items, intent_items, pledge_items};
+use order::block::{carried_items, intent_items, pledge_items};
 use order::certificate::{certificate_items, check_certificate_form};
 use order::signature::{PublicKey, SignedItem, verify_batch};
 use order::validators::Validators;
@@ -24,7 +24,6 @@ pub struct Verifier {
     validators: Validators,
     beacons: BeaconVerifier,
     issuers: Vec<PublicKey>,
-    has_pledged: bool,
     chain: Hash,
     /// Drawn anew for each reader: whoever made the session cannot know it.
     secret: BatchSecret,
@@ -74,7 +73,6 @@ impl Verifier {
             validators: Validators::of_genesis(&setup.genesis).map_err(|error| data(&error))?,
             beacons: BeaconVerifier::new(&setup.genesis.group_key.0).map_err(|error| data(&error))?,
             issuers: issuers(setup),
-            has_pledged: setup.genesis.has_pledged(),
             chain: setup.chain,
             secret: BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?,
         })
@@ -92,26 +90,13 @@ impl Verifier {
             let height = block.header.height.0;
             batch.items.extend(certificate_items(certificate, &self.validators, &self.chain));
             batch.note(height, "Certificate");
-            let context = BlockContext {
-                chain: &self.chain,
-                height: block.header.height,
-                parent: block.header.parent,
-                // Only what signatures cover is asked here: time and turn are checked where the block is executed.
-                parent_time_ms: 0,
-                root_chain: block.header.root_chain,
-                validators: &self.validators,
-                next_validators: &self.validators,
-                parent_validators: &self.validators,
-                issuers: &self.issuers,
-                has_pledged: self.has_pledged,
-            };
-            carried_items(block, &context, &mut batch.items);
+            carried_items(block, &self.validators, &self.chain, &mut batch.items);
             batch.note(height, "Certificate");
-            pledge_items(block, &context, &mut batch.items);
+            pledge_items(block, &self.chain, &mut batch.items);
             batch.note(height, "Pledge");
             // A voucher of an issuer whom genesis does not name has no key that could have signed it.
             let before = batch.items.len();
-            if intent_items(block, &context, &mut batch.items).is_err() {
+            if intent_items(block, &self.issuers, &self.chain, &mut batch.items).is_err() {
                 // What lies before it is verified all the same: it would count as good, whoever wrote the voucher.
                 batch.items.truncate(before);
                 nobodys = Some(forged(height, "Intent", 0));

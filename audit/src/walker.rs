@@ -16,8 +16,8 @@ use engine::image::ImageLayout;
 use engine::limits::{SNAPSHOTS_TRIED_MAX, WALK_HEIGHTS, WALK_SIGNATURES};
 use engine::message::block::Decided;
 use engine::message::note::ChainNote;
-use engine::{Height, hex};
-use order::block::{BlockContext, check_block_form, check_turn};
+use engine::{Hash, Height, hex};
+use order::block::{BlockContext, BlockValidators, check_block_form, check_turn};
 use order::certificate::check_certificate_form;
 use order::signature::PublicKey;
 use order::validators::Validators;
@@ -291,24 +291,27 @@ impl Walker {
     /// Executes a height that was read, and compares nothing of what comes out: for those who look for what differs. False
     /// if its block is none that can follow; the walk ends there.
     pub fn execute_only(&mut self, step: &Step) -> bool {
-        let Self { machine, validators, issuers, .. } = self;
-        let context = BlockContext {
-            chain: &machine.setup().chain,
-            height: machine.chain().decided.next(),
-            parent: machine.chain().parent,
-            parent_time_ms: machine.chain().parent_time_ms,
-            // The block is asked what it follows: that this may be wrong is why somebody looks.
-            root_chain: step.decided.block.header.root_chain,
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
-            issuers,
-            has_pledged: machine.setup().genesis.has_pledged(),
-        };
-        let turns = machine.validators_at(context.height);
+        // The block is asked what it follows: that this may be wrong is why somebody looks.
+        let context = self.context(step.decided.block.header.root_chain);
+        let turns = self.machine.validators_at(context.height);
         let header = &step.decided.block.header;
         let follows = check_block_form(&step.decided.block, &context).and_then(|()| check_turn(header, &turns)).is_ok();
-        follows && machine.restore(&step.decided, Some(step.settled.beacon)).is_some()
+        follows && self.machine.restore(&step.decided, Some(step.settled.beacon)).is_some()
+    }
+
+    /// What the next block is checked against.
+    fn context(&self, root_chain: Hash) -> BlockContext<'_> {
+        let chain = self.machine.chain();
+        BlockContext {
+            chain: &self.setup().chain,
+            height: chain.decided.next(),
+            parent: chain.parent,
+            parent_time_ms: chain.parent_time_ms,
+            root_chain,
+            validators: BlockValidators::unchanging(&self.validators),
+            issuers: &self.issuers,
+            has_pledged: self.setup().genesis.has_pledged(),
+        }
     }
 
     /// Executes a height that was read, and compares what comes out.
@@ -316,39 +319,24 @@ impl Walker {
     /// # Errors
     /// The first thing that differs; the walk ends there.
     pub fn execute(&mut self, step: &Step) -> Result<(), Difference> {
-        let Self { machine, validators, issuers, .. } = self;
         let Step { decided, settled } = step;
         let header = &decided.block.header;
-        assert_eq!(
-            machine.chain().decided,
-            machine.chain().settled,
-            "each height is settled before the next is executed"
-        );
-        let height = machine.chain().decided.next();
+        let chain = self.machine.chain();
+        assert_eq!(chain.decided, chain.settled, "each height is settled before the next is executed");
+        let height = chain.decided.next();
         let differs = |component, row, field: &str, expected: String, found: String| {
             Err(Difference { height: height.0, component, row, field: field.into(), expected, found })
         };
-        let context = BlockContext {
-            chain: &machine.setup().chain,
-            height,
-            parent: machine.chain().parent,
-            parent_time_ms: machine.chain().parent_time_ms,
-            root_chain: machine.chain().root_chain_for(height),
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
-            issuers,
-            has_pledged: machine.setup().genesis.has_pledged(),
-        };
-        let turns = machine.validators_at(height);
+        let context = self.context(chain.root_chain_for(height));
+        let turns = self.machine.validators_at(height);
         let checked = check_block_form(&decided.block, &context).and_then(|()| check_turn(header, &turns));
         if let Err(error) = checked {
             return Err(refused_block(&decided.block, &context, &turns, &error));
         }
-        if let Err(error) = check_certificate_form(&decided.certificate, validators, height, &header.hash()) {
+        if let Err(error) = check_certificate_form(&decided.certificate, &self.validators, height, &header.hash()) {
             return Err(refused_certificate(height.0, &decided.certificate, &error));
         }
-        let again = machine.restore(decided, Some(settled.beacon)).expect("a height with a beacon is settled");
+        let again = self.machine.restore(decided, Some(settled.beacon)).expect("a height with a beacon is settled");
         if again.height != settled.height {
             return differs("Settled", 0, "height", again.height.to_string(), settled.height.to_string());
         }

@@ -31,16 +31,30 @@ pub struct BlockContext<'a> {
     pub parent_time_ms: u64,
     /// `root_chain(height - 2)`; zero at heights 1 and 2.
     pub root_chain: Hash,
-    /// The validators of this height.
-    pub validators: &'a Validators,
-    /// The validators of the height after.
-    pub next_validators: &'a Validators,
-    /// The validators of the height before, whose certificate the block carries.
-    pub parent_validators: &'a Validators,
+    /// The validators around the block.
+    pub validators: BlockValidators<'a>,
     /// The keys that may issue vouchers; empty where accounts open freely.
     pub issuers: &'a [PublicKey],
     /// Whether some table of the chain takes pledges.
     pub has_pledged: bool,
+}
+
+/// The validators around a block.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockValidators<'a> {
+    /// Those of the block's height.
+    pub own: &'a Validators,
+    /// Those of the height after.
+    pub next: &'a Validators,
+    /// Those of the height before, whose certificate the block carries.
+    pub parent: &'a Validators,
+}
+
+impl<'a> BlockValidators<'a> {
+    /// Those of a chain whose validators never change.
+    pub fn unchanging(validators: &'a Validators) -> Self {
+        Self { own: validators, next: validators, parent: validators }
+    }
 }
 
 /// Why a block is not valid.
@@ -175,12 +189,12 @@ pub enum BlockError {
 /// The first thing that is wrong.
 pub fn check_block_head(block: &Block, context: &BlockContext<'_>, secret: &BatchSecret) -> Result<(), BlockError> {
     check_block_form(block, context)?;
-    let mut items = Vec::with_capacity(context.parent_validators.count() + block.pledges.len());
-    let carried = carried_items(block, context, &mut items);
+    let mut items = Vec::with_capacity(context.validators.parent.count() + block.pledges.len());
+    let carried = carried_items(block, context.validators.parent, context.chain, &mut items);
     // One whose slot has no key would be left out, and count all the same.
     let certified = block.certificate.as_ref().map_or(0, |certificate| certificate.signatures.len());
     assert_eq!(carried, certified, "slots are checked before signatures");
-    pledge_items(block, context, &mut items);
+    pledge_items(block, context.chain, &mut items);
     assert_eq!(items.len(), carried + block.pledges.len(), "the place of a verdict tells what it is of");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, secret, &mut verdicts);
@@ -291,8 +305,8 @@ fn check_header(header: &Header, carried: Option<&Certificate>, context: &BlockC
         ("chain", header.chain == *context.chain),
         ("height", header.height == context.height),
         ("parent", header.parent == context.parent),
-        ("validators", header.validators == context.validators.hash()),
-        ("next validators", header.next_validators == context.next_validators.hash()),
+        ("validators", header.validators == context.validators.own.hash()),
+        ("next validators", header.next_validators == context.validators.next.hash()),
         ("root chain", header.root_chain == context.root_chain),
         ("certificate", header.certificate == carried.map_or([0; 32], Certificate::hash)),
     ];
@@ -312,7 +326,7 @@ fn check_carried(carried: Option<&Certificate>, context: &BlockContext<'_>) -> R
         // The first block has no parent that anybody could have certified.
         None if context.height == Height(1) => Ok(()),
         Some(certificate) if context.height > Height(1) => {
-            let (set, height) = (context.parent_validators, context.height.back(1));
+            let (set, height) = (context.validators.parent, context.height.back(1));
             Ok(check_certificate_form(certificate, set, height, &context.parent)?)
         }
         _ => Err(BlockError::CertificateMissing),
@@ -375,10 +389,15 @@ fn check_intent(intent: &Intent, time_ms: u64, issuers: usize) -> Result<(), Int
 }
 
 /// Appends the precommits of the carried certificate, to be verified in one batch with others; returns how many.
-pub fn carried_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &mut Vec<SignedItem<'a>>) -> usize {
+pub fn carried_items<'a>(
+    block: &'a Block,
+    parent_validators: &'a Validators,
+    chain: &'a Hash,
+    items: &mut Vec<SignedItem<'a>>,
+) -> usize {
     let before = items.len();
     if let Some(certificate) = &block.certificate {
-        items.extend(certificate_items(certificate, context.parent_validators, context.chain));
+        items.extend(certificate_items(certificate, parent_validators, chain));
     }
     let carried = items.len() - before;
     assert!(block.certificate.is_some() || carried == 0, "only a certificate carries signatures");
@@ -386,8 +405,8 @@ pub fn carried_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &m
 }
 
 /// Appends the signatures of pledges and openings in order, each under the key that it names.
-pub fn pledge_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &mut Vec<SignedItem<'a>>) {
-    items.extend(block.pledges.iter().map(|row| SignedItem::pledge(row, context.chain)));
+pub fn pledge_items<'a>(block: &'a Block, chain: &'a Hash, items: &mut Vec<SignedItem<'a>>) {
+    items.extend(block.pledges.iter().map(|row| SignedItem::pledge(row, chain)));
 }
 
 /// Appends the intents' signatures in order, each under the key that must have signed it.
@@ -396,13 +415,14 @@ pub fn pledge_items<'a>(block: &'a Block, context: &BlockContext<'a>, items: &mu
 /// A voucher of an unknown issuer, which [`check_block_form`] refuses too.
 pub fn intent_items<'a>(
     block: &'a Block,
-    context: &BlockContext<'a>,
+    issuers: &'a [PublicKey],
+    chain: &'a Hash,
     items: &mut Vec<SignedItem<'a>>,
 ) -> Result<(), BlockError> {
     let before = items.len();
     for (index, intent) in block.intents.iter().enumerate() {
-        let key = signer(intent, context.issuers).map_err(|problem| problem.at(index))?;
-        items.push(SignedItem::intent(intent, key, context.chain));
+        let key = signer(intent, issuers).map_err(|problem| problem.at(index))?;
+        items.push(SignedItem::intent(intent, key, chain));
     }
     // Verdicts are told by their place: an intent left out would be given the verdict of the next.
     assert_eq!(items.len() - before, block.intents.len());

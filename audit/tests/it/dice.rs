@@ -16,7 +16,7 @@ use engine::{Dice, Genesis, Height, Puck, TableId};
 use load::dev::{DevConfig, genesis, open};
 use node::clock::Pace;
 use order::beacon::{BeaconMessage, BeaconSigner};
-use order::block::{BlockBuilder, BlockContext};
+use order::block::{BlockBuilder, BlockContext, BlockValidators};
 use order::keys::{DevKeys, dev_keys};
 use order::signature::PlayerKey;
 use order::validators::Validators;
@@ -83,9 +83,7 @@ impl Operator {
             parent: chain.parent,
             parent_time_ms: chain.parent_time_ms,
             root_chain: chain.root_chain_for(height),
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
+            validators: BlockValidators::unchanging(validators),
             issuers: &[],
             has_pledged: false,
         };

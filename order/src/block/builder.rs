@@ -46,8 +46,8 @@ impl<'a> BlockBuilder<'a> {
         let header = Header {
             chain: *context.chain,
             parent: context.parent,
-            validators: context.validators.hash(),
-            next_validators: context.next_validators.hash(),
+            validators: context.validators.own.hash(),
+            next_validators: context.validators.next.hash(),
             intents: [0; 32],
             certificate: certificate.as_ref().map_or([0; 32], Certificate::hash),
             system: system_hash(&[]),
@@ -57,7 +57,7 @@ impl<'a> BlockBuilder<'a> {
             // A clock that was set back builds a block of the least time that is valid, not one that everybody refuses.
             time_ms: time_ms.max(context.parent_time_ms.saturating_add(1)),
             round,
-            proposer: context.validators.proposer(context.height, round),
+            proposer: context.validators.own.proposer(context.height, round),
             intent_count: 0,
             version: BLOCK_VERSION,
             reserved: [0; 64],
@@ -65,7 +65,7 @@ impl<'a> BlockBuilder<'a> {
         let block = Block { header, certificate, system: Vec::new(), pledges: Vec::new(), intents: Vec::new() };
         let bytes = block.encoded_len();
         assert!(bytes <= BLOCK_BYTES_MAX, "an empty block with the largest certificate leaves room for intents");
-        assert!((header.proposer as usize) < context.validators.count(), "a turn is a validator's");
+        assert!((header.proposer as usize) < context.validators.own.count(), "a turn is a validator's");
         Self { context, block, bytes, numbers: BTreeMap::new() }
     }
 

@@ -34,11 +34,11 @@ fn world() -> World {
 /// Checks a block in full but for the proposer's turn, every signature in one batch. The first thing that is wrong.
 fn check_block(block: &Block, context: &BlockContext<'_>, secret: &BatchSecret) -> Result<(), BlockError> {
     check_block_form(block, context)?;
-    let mut items = Vec::with_capacity(block.intents.len() + context.parent_validators.count());
-    let carried = carried_items(block, context, &mut items);
-    pledge_items(block, context, &mut items);
+    let mut items = Vec::with_capacity(block.intents.len() + context.validators.parent.count());
+    let carried = carried_items(block, context.validators.parent, context.chain, &mut items);
+    pledge_items(block, context.chain, &mut items);
     let before_intents = items.len();
-    intent_items(block, context, &mut items)?;
+    intent_items(block, context.issuers, context.chain, &mut items)?;
     // A verdict is found by its place: the carried certificate's first, then one for each pledge and each intent.
     assert_eq!(before_intents, carried + block.pledges.len(), "every pledge has one signer");
     assert_eq!(items.len(), before_intents + block.intents.len(), "every intent has one signer");
@@ -60,9 +60,11 @@ impl World {
             parent: PARENT,
             parent_time_ms: TIME_MS - 1,
             root_chain: [6; 32],
-            validators: &self.validators,
-            next_validators: &self.next_validators,
-            parent_validators: &self.validators,
+            validators: BlockValidators {
+                own: &self.validators,
+                next: &self.next_validators,
+                parent: &self.validators,
+            },
             issuers: &self.issuers,
             has_pledged: false,
         }
@@ -162,7 +164,7 @@ fn every_field_of_the_header_is_checked() {
     let changed = |change: fn(&mut Header)| {
         let mut header = block.header;
         change(&mut header);
-        check_turn(&header, context.validators)
+        check_turn(&header, context.validators.own)
     };
     assert_eq!(changed(|_| ()), Ok(()));
     let turn = Err(BlockError::Header { field: "proposer" });

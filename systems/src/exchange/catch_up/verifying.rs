@@ -8,7 +8,7 @@ use engine::message::certificate::Beacon;
 use engine::message::node::RangeEntry;
 use order::batch::BatchSecret;
 use order::beacon::BeaconMessage;
-use order::block::{BlockContext, carried_items, check_block_form, intent_items, pledge_items};
+use order::block::{BlockContext, BlockValidators, carried_items, check_block_form, intent_items, pledge_items};
 use order::certificate::{certificate_items, check_certificate_form};
 use order::signature::{SignedItem, verify_batch};
 use order::validators::Validators;
@@ -90,9 +90,7 @@ impl CatchUp {
                 parent_time_ms: parent.2,
                 // This node's own root is compared before the height counts as decided here.
                 root_chain: header.root_chain,
-                validators,
-                next_validators: validators,
-                parent_validators: validators,
+                validators: BlockValidators::unchanging(validators),
                 issuers: &issuers,
                 has_pledged: setup.genesis.has_pledged(),
             };
@@ -130,28 +128,15 @@ fn first_forged<P: Planted>(
     let (mut items, mut owners): (Vec<SignedItem<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
     for (place, (_, entry)) in batch.iter().enumerate() {
         let Decided { block, certificate } = &*entry.decided;
-        let context = BlockContext {
-            chain: &setup.chain,
-            height: block.header.height,
-            parent: block.header.parent,
-            // Only keys of signers are looked up with it; what depends on the parent was checked with the block's form.
-            parent_time_ms: 0,
-            root_chain: block.header.root_chain,
-            validators,
-            next_validators: validators,
-            parent_validators: validators,
-            issuers: &issuers,
-            has_pledged: setup.genesis.has_pledged(),
-        };
         // The certificate that a block carries is its parent's: in a batch that one's own is verified.
         if place == 0 && !P::CERTIFICATE_UNCHECKED {
-            carried_items(block, &context, &mut items);
+            carried_items(block, validators, &setup.chain, &mut items);
         }
         if !P::CERTIFICATE_UNCHECKED {
             items.extend(certificate_items(certificate, validators, &setup.chain));
         }
-        pledge_items(block, &context, &mut items);
-        if intent_items(block, &context, &mut items).is_err() {
+        pledge_items(block, &setup.chain, &mut items);
+        if intent_items(block, &issuers, &setup.chain, &mut items).is_err() {
             return Some(place);
         }
         owners.resize(items.len(), place);

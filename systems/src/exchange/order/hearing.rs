@@ -10,7 +10,9 @@ use engine::message::vote::{NO_ROUND, Proposal, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height, PeerId};
 use hashbrown::HashMap;
 use order::batch::BatchSecret;
-use order::block::{BlockContext, BlockError, check_block_head, check_clock, check_turn, intent_signer};
+use order::block::{
+    BlockContext, BlockError, BlockValidators, check_block_head, check_clock, check_turn, intent_signer,
+};
 use order::certificate::CertificateError;
 use order::consensus::{ConsensusError, Input, ProposedValue};
 use order::signature::{SignedItem, verify_batch};
@@ -112,9 +114,7 @@ impl OrderStep<'_> {
             parent: self.chain.parent,
             parent_time_ms: self.chain.parent_time_ms,
             root_chain,
-            validators: &self.orderer.validators,
-            next_validators: &self.orderer.validators,
-            parent_validators: &self.orderer.validators,
+            validators: BlockValidators::unchanging(&self.orderer.validators),
             issuers: self.issuers,
             has_pledged: self.setup.genesis.has_pledged(),
         };
@@ -321,7 +321,7 @@ fn check_part(
     let from = match body.verified {
         Some(verified) => verified,
         None => {
-            check_turn(&block.header, context.validators)?;
+            check_turn(&block.header, context.validators.own)?;
             check_block_head(block, context, secret)?;
             *body.verified.insert(0)
         }

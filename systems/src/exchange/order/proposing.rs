@@ -5,7 +5,7 @@ use engine::limits::BLOCK_BYTES_MAX;
 use engine::message::block::{Block, Header};
 use engine::message::node::NodeMessage;
 use engine::message::vote::{Proposal, VoteKind};
-use order::block::{BlockBuilder, BlockContext, PushError};
+use order::block::{BlockBuilder, BlockContext, BlockValidators, PushError};
 use order::consensus::{Input, Timeout};
 
 use super::{HELP_ROUND, OrderStep, log_body};
@@ -60,9 +60,7 @@ impl OrderStep<'_> {
             parent: self.chain.parent,
             parent_time_ms: self.chain.parent_time_ms,
             root_chain: self.chain.root_chain_for(height),
-            validators: &self.orderer.validators,
-            next_validators: &self.orderer.validators,
-            parent_validators: &self.orderer.validators,
+            validators: BlockValidators::unchanging(&self.orderer.validators),
             issuers: self.issuers,
             has_pledged: self.setup.genesis.has_pledged(),
         };
