@@ -219,7 +219,7 @@ impl SnapshotsFound {
         let Self { backend, dir, chain, index, catalog, ranges, .. } = self;
         let folder = dir.join("snapshots");
         let keeper = Keeper::new(backend, folder, chain, index, catalog, loaded, pack_bytes, ranges);
-        Steps { keeper: keeper.map_err(|error| error.to_string()), failed: true, said: Vec::new() }
+        Steps { keeper: keeper.map_err(|error| error.to_string()), said: Vec::new() }
     }
 }
 
@@ -246,8 +246,6 @@ fn lower_priority() {}
 struct Steps {
     /// Or why nothing can be kept any more.
     keeper: Result<Keeper, String>,
-    /// Whether the snapshot under way came to nothing, or none is.
-    failed: bool,
     said: Vec<KeeperEvent>,
 }
 
@@ -266,47 +264,33 @@ impl Steps {
         };
         let result = match task {
             Task::Begin { moment, note, groups, changed, foreign } => {
-                self.failed = false;
                 keeper.begin(moment, note, groups, changed, foreign)
             }
             Task::Block(block) => {
-                let result = if self.failed { Ok(()) } else { keeper.take(&block).map_err(|error| error.to_string()) };
+                let result = keeper.take(&block).map_err(|error| error.to_string());
                 // It goes back whatever became of it: the tick has no other blocks to fill.
                 self.said.push(KeeperEvent::Block(block));
                 result
             }
             // That it came to nothing was said when it did.
-            Task::Finish if self.failed => Ok(()),
+            Task::Finish if !keeper.is_taking() => Ok(()),
             Task::Finish => keeper.finish().map(|taken| {
-                self.failed = true;
                 self.said.push(KeeperEvent::Done(taken));
                 // The snapshot is on disk and was said to be: that packs stay larger than they could be takes nothing of it.
                 if let Err(problem) = keeper.compact() {
                     tracing::warn!("packs of snapshots stay as they are: {problem}");
                 }
             }),
-            Task::GiveUp => {
-                self.failed = true;
-                keeper.give_up().map_err(|error| error.to_string())
-            }
+            Task::GiveUp => keeper.give_up().map_err(|error| error.to_string()),
         };
         let problem = result.err();
         if problem.is_some() || keeper.is_lost() {
             self.restore(problem);
         }
-        // Blocks of a snapshot that came to nothing would go into the packs, and a finish without one would be a failure.
-        if let Ok(keeper) = &self.keeper {
-            assert_eq!(
-                keeper.is_taking(),
-                !self.failed,
-                "blocks are taken while a snapshot is under way, and only then"
-            );
-        }
     }
 
     /// Something came to nothing: what was under way, if a snapshot was, or else a rewritten pack. The next one may succeed.
     fn restore(&mut self, problem: Option<String>) {
-        self.failed = true;
         let lost = Err("nothing is kept any more".to_owned());
         self.keeper = std::mem::replace(&mut self.keeper, lost).and_then(Keeper::restored);
         if let Some(problem) = problem {
