@@ -31,6 +31,21 @@ const BANK: u64 = 200_000;
 /// Accounts for people, where nothing else is said.
 const GUESTS: u32 = 64;
 
+/// Does something on a thread of its own, with a pool of one worker: a thread has one pool, and who does several things that need
+/// one, as tests do, has no other way.
+///
+/// # Panics
+/// If what is done does.
+pub fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let run = || {
+            let _pool = engine::pool::build(1).expect("this thread has none yet");
+            work()
+        };
+        scope.spawn(run).join().expect("the work does not panic")
+    })
+}
+
 /// What shapes a development session.
 #[derive(Clone, Debug)]
 pub struct DevConfig {

@@ -13,7 +13,7 @@ use engine::message::certificate::{Beacon, Certificate, CertificateSignature};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::message::vote::{VoteBody, VoteKind};
 use engine::{Dice, Genesis, Height, Puck, TableId};
-use load::dev::{DevConfig, genesis, open};
+use load::dev::{DevConfig, apart, genesis, open};
 use node::clock::Pace;
 use order::beacon::{BeaconMessage, BeaconSigner};
 use order::block::{BlockBuilder, BlockContext, BlockValidators};
@@ -153,17 +153,6 @@ fn record(dir: &Path, tries: u64, rolls: u32) {
         storage.submit(SyncGroup { id, frames: frames.to_vec(), entries: vec![(Height(id), vec![1; 8])], fence: None });
     }
     storage.close();
-}
-
-/// On a thread of its own, since a thread has one pool.
-fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("no panic")
-    })
 }
 
 fn audited(dir: &Path, to: Option<Height>) -> DiceAudit {

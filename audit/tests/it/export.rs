@@ -10,7 +10,7 @@ use audit::walker::walk_to;
 use engine::Height;
 use engine::message::evidence::Evidence;
 use engine::message::vote::{Vote, VoteBody, VoteKind};
-use load::dev::{DevConfig, genesis, open};
+use load::dev::{DevConfig, apart, genesis, open};
 use node::clock::Pace;
 use node::totals::Totals;
 use parquet::basic::{Compression, LogicalType, TimeUnit, Type as PhysicalType};
@@ -20,18 +20,8 @@ use storage::{Disk, Frame, FrameKind, Session, SyncGroup, Synced, Writing};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-fn pooled<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("the work does not panic")
-    })
-}
-
 fn dev(dir: &Path, heights: u64) -> Totals {
-    pooled(|| {
+    apart(|| {
         let config = DevConfig { pace: Pace::Max, threads: 1, ..DevConfig::default() };
         let mut opened = open(dir, &config).expect("a session");
         opened.node.run(Some(heights), &STOP, |_, _, _| ()).expect("the session runs");
@@ -86,7 +76,7 @@ fn rows_are_the_session_in_every_format() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     let totals = dev(&session, 300);
-    let exported: Exported = pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    let exported: Exported = apart(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
     assert_eq!((exported.height, exported.root), (Height(300), totals.root));
     let image = std::fs::read(dir.path().join("state.img")).expect("the image");
     assert_eq!(blake3::hash(&image).as_bytes(), &totals.root);
@@ -122,7 +112,7 @@ fn rows_are_the_session_in_every_format() {
     );
     let lost: Vec<_> = payouts.into_iter().filter(|row| row["outcome"] == "lose").collect();
     assert!(totals.counts.lost > sum(&lost, "wager"), "some bet had a commission");
-    let supply = pooled(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
+    let supply = apart(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
     assert_eq!(sum(&balances, "chips"), supply.0);
 }
 
@@ -133,8 +123,8 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     dev(&session, 60);
     let place = |name: &str| -> PathBuf { dir.path().join(name) };
     std::fs::create_dir(place("a")).expect("a directory");
-    let exported = pooled(|| export(&session, &all(&place("a"), Some(40)), |_| ())).expect("an export");
-    let (mut machine, root) = pooled(|| {
+    let exported = apart(|| export(&session, &all(&place("a"), Some(40)), |_| ())).expect("an export");
+    let (mut machine, root) = apart(|| {
         let mut machine = walk_to(&session, Some(Height(40)), 1).expect("a state").into_machine();
         let root = machine.root();
         (machine, root)
@@ -144,10 +134,10 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     let cages = machine.read(|rows| rows.house.cages);
     assert_eq!(sum(&rows(&place("a"), "balances"), "cage"), cages.0);
 
-    let error = pooled(|| export(&session, &all(&place("a"), None), |_| ())).expect_err("files are there").to_string();
+    let error = apart(|| export(&session, &all(&place("a"), None), |_| ())).expect_err("files are there").to_string();
     assert!(error.contains("nothing is overwritten"), "{error}");
     std::fs::create_dir(place("b")).expect("a directory");
-    let error = pooled(|| export(&session, &all(&place("b"), Some(61)), |_| ())).expect_err("too far").to_string();
+    let error = apart(|| export(&session, &all(&place("b"), Some(61)), |_| ())).expect_err("too far").to_string();
     assert!(error.contains("ends at height 60"), "{error}");
     assert!(std::fs::read_dir(place("b")).expect("the directory").next().is_none(), "half a file is left");
     assert!(!place("b/state.img").exists());
@@ -172,15 +162,15 @@ fn an_export_ends_below_a_damaged_place_where_it_is_told_to() {
         place
     };
     let below = place("below");
-    let exported = pooled(|| export(&session, &all(&below, Some(15)), |_| ())).expect("an export");
+    let exported = apart(|| export(&session, &all(&below, Some(15)), |_| ())).expect("an export");
     assert_eq!(exported.height, Height(15));
     assert!(!rows(&below, "actions").is_empty());
     let config = DiceConfig { to: Some(Height(15)), ..DiceConfig::default() };
-    let audit = pooled(|| audit_dice(&session, &config, |_| ())).expect("an audit");
+    let audit = apart(|| audit_dice(&session, &config, |_| ())).expect("an audit");
     assert_eq!(audit.height, Height(15));
     for height in [Some(119), None] {
         let beyond = place(&format!("beyond-{height:?}"));
-        let error = pooled(|| export(&session, &all(&beyond, height), |_| ())).expect_err("it is damaged");
+        let error = apart(|| export(&session, &all(&beyond, height), |_| ())).expect_err("it is damaged");
         assert!(format!("{error:#}").contains("is damaged at byte"), "{error:#}");
     }
 }
@@ -212,7 +202,7 @@ fn check_sums(lapse: bool) {
         begin_with_short_grants(&session);
     }
     dev(&session, 500);
-    pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    apart(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
     let of = |name: &str| rows(dir.path(), name);
     let grant = cell(&of("session")[0], "account_grant");
     let (mut has, mut ids) = (BTreeMap::<String, i64>::new(), BTreeMap::new());
@@ -258,7 +248,7 @@ fn every_payout_names_the_bet_that_was_placed() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     dev(&session, 500);
-    pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    apart(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
     let (bets, payouts) = (rows(dir.path(), "bets"), rows(dir.path(), "payouts"));
     let (mut total, mut placed) = (BTreeMap::<String, i64>::new(), BTreeMap::new());
     let mut events: Vec<(i64, u8, &BTreeMap<String, String>)> = Vec::new();
@@ -298,7 +288,7 @@ fn parquet_says_whose_it_is_in_types_that_every_reader_adds() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     let totals = dev(&session, 40);
-    let exported = pooled(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
+    let exported = apart(|| export(&session, &all(dir.path(), None), |_| ())).expect("an export");
     for sheet in SHEETS {
         let path = dir.path().join(format!("parquet/{}.parquet", sheet.name));
         let reader = SerializedFileReader::new(std::fs::File::open(path).expect("a file")).expect("a Parquet file");
@@ -389,7 +379,7 @@ fn evidence_is_exported_with_both_statements_and_only_if_both_are_signed() {
     let written = |name: &str| {
         let path = dir.path().join(name);
         let config = ExportConfig { evidence: Some(path.clone()), reading: 1.into(), ..ExportConfig::default() };
-        pooled(|| export(&session, &config, |_| ()))
+        apart(|| export(&session, &config, |_| ()))
             .map(|exported| (exported.evidence, std::fs::read_to_string(path).expect("a file")))
     };
     assert_eq!(written("none").expect("an export"), (Some(0), String::new()));

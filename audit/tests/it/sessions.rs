@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use audit::replay::{Outcome, ReplayConfig, replay};
 use engine::message::refusal::Refusal;
 use engine::{Hash, Height};
-use load::dev::{DevConfig, open};
+use load::dev::{DevConfig, apart, open};
 use node::clock::Pace;
 use node::totals::Totals;
 
@@ -117,21 +117,17 @@ fn players_exercise_every_bet_and_every_refusal_slow() {
     let mut placed = std::collections::BTreeSet::new();
     // Without room for people the strangers fill the house and empty the treasury.
     let config = DevConfig { tables: 12, players: 60, guests: 0, ..config() };
-    let totals = std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            let mut opened = open(&dir.path().join("s"), &config).expect("a session");
-            let look = |_: &Totals, machine: &mut systems::Machine, _: u64| {
-                machine.read(|rows| {
-                    for seat in 0..rows.seats.len() {
-                        placed.extend(rows.seats[seat].spots.iter());
-                    }
-                });
-            };
-            opened.node.run(Some(18_000), &STOP, look).expect("the session runs");
-            opened.node.close()
+    let totals = apart(|| {
+        let mut opened = open(&dir.path().join("s"), &config).expect("a session");
+        let look = |_: &Totals, machine: &mut systems::Machine, _: u64| {
+            machine.read(|rows| {
+                for seat in 0..rows.seats.len() {
+                    placed.extend(rows.seats[seat].spots.iter());
+                }
+            });
         };
-        scope.spawn(run).join().expect("the node does not panic")
+        opened.node.run(Some(18_000), &STOP, look).expect("the session runs");
+        opened.node.close()
     });
     let bets: std::collections::BTreeSet<_> = placed.iter().map(|spot| systems::catalogue::bet_of(*spot)).collect();
     let missing: Vec<_> =

@@ -17,7 +17,7 @@ use engine::message::note::ChainNote;
 use engine::message::vote::{VoteBody, VoteKind};
 use engine::rules::DiceSource;
 use engine::{Genesis, Hash, Height};
-use load::dev::{DevConfig, open};
+use load::dev::{DevConfig, apart, open};
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 use order::beacon::BeaconMessage;
@@ -39,17 +39,6 @@ impl Lot {
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
-}
-
-/// On a thread of its own, since a thread has one pool. A panic in it fails the test.
-pub fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("no panic")
-    })
 }
 
 pub fn keys() -> DevKeys {

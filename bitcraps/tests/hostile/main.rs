@@ -22,7 +22,8 @@ use audit::walker::last_settled;
 use bitcraps::cli::exit_code;
 use bitcraps::db::{backup, compact};
 use engine::{Hash, Height, TableId};
-use forge::{Honest, Lot, apart, record, record_given_up, record_pledged, snapshots_of};
+use forge::{Honest, Lot, record, record_given_up, record_pledged, snapshots_of};
+use load::dev::apart;
 use storage::{FrameKind, Writing};
 
 /// Forgeries of each kind where nothing else is said.

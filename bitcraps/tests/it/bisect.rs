@@ -16,7 +16,7 @@ use engine::message::certificate::{ChainLink, Settled, verdicts_hash};
 use engine::message::intent::{Intent, IntentKind};
 use engine::message::note::ChainNote;
 use engine::{Height, hex};
-use load::dev::{DevConfig, open};
+use load::dev::{DevConfig, apart, open};
 use node::clock::Pace;
 use storage::read_genesis;
 use storage::snapshot::{KeeperEvent, SnapshotInfo, SnapshotsFound};
@@ -24,17 +24,6 @@ use storage::{Disk, Frame, FrameKind, Session, Storage, SyncGroup, Writing};
 use systems::{Machine, Setup};
 
 static STOP: AtomicBool = AtomicBool::new(false);
-
-/// On a thread of its own, since a thread has one pool.
-fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("no panic")
-    })
-}
 
 fn dev(dir: &Path, seed: u64, heights: u64) {
     apart(|| {

@@ -11,7 +11,7 @@ use audit::replay::{ReplayConfig, replay};
 use audit::walker::{Recording, Walker, walk_to};
 use bitcraps::db::{backup, compact};
 use engine::Height;
-use load::dev::{DevConfig, open};
+use load::dev::{DevConfig, apart, open};
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
 use node::totals::Totals;
@@ -19,17 +19,6 @@ use node::totals::Totals;
 use super::newcomer::{run, text};
 
 static STOP: AtomicBool = AtomicBool::new(false);
-
-/// On a thread of its own, since a thread has one pool.
-fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("no panic")
-    })
-}
 
 /// Snapshots one after another, in a small image.
 fn config() -> DevConfig {

@@ -11,7 +11,7 @@ use engine::io::{Input, Output, Receipt};
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::{Height, PeerId, Tick};
-use load::dev::{DevConfig, DevNode, open};
+use load::dev::{DevConfig, DevNode, apart, open};
 use node::clock::Pace;
 use node::open::SessionFound;
 use node::snapshots::SnapshotPace;
@@ -24,17 +24,6 @@ use systems::exchange::Clock;
 use systems::{Machine, Setup};
 
 static STOP: AtomicBool = AtomicBool::new(false);
-
-/// On a thread of its own, since a thread has one pool.
-fn apart<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("no panic")
-    })
-}
 
 fn try_dev(dir: &Path, config: &DevConfig, heights: u64) -> Result<(Totals, Option<SessionFound>), String> {
     apart(|| {

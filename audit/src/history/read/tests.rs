@@ -9,7 +9,7 @@ use crate::walker::walk_to;
 use engine::TableId;
 use engine::image::GroupBlock;
 use engine::rules::DiceSource;
-use load::dev::{DevConfig, open};
+use load::dev::{DevConfig, apart, open};
 use load::players::Habits;
 use node::clock::Pace;
 use node::snapshots::SnapshotPace;
@@ -28,22 +28,11 @@ fn session_with(dir: &Path, heights: u64, writing: storage::Writing) {
     let pace = Pace::Max;
     let config =
         DevConfig { tables: 3, players: 14, threads: 1, pace, habits, snapshots, writing, ..DevConfig::default() };
-    on_thread(|| {
+    apart(|| {
         let mut opened = open(dir, &config).expect("a session");
         opened.node.run(Some(heights), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
         opened.node.close();
     });
-}
-
-/// A thread has one pool.
-fn on_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let run = || {
-            let _pool = engine::pool::build(1).expect("a pool");
-            work()
-        };
-        scope.spawn(run).join().expect("the work does not panic")
-    })
 }
 
 /// What a height did, kept as the engine told it.
@@ -181,12 +170,12 @@ fn chips_of_a_history_are_what_the_account_has_where_grants_go_back() {
     let mut genesis = load::dev::genesis(&config);
     genesis.idleness.grant_ms = 2_000;
     drop(Session::create(&path, &serde_json::to_vec_pretty(&genesis).expect("plain data")).expect("a session"));
-    on_thread(|| {
+    apart(|| {
         let mut opened = open(&path, &config).expect("a session");
         opened.node.run(Some(450), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
         opened.node.close();
     });
-    on_thread(|| {
+    apart(|| {
         let history = History::open(&path, 1, self::config(&path, 4 << 20)).expect("a history");
         let mut machine = walk_to(&path, None, 1).expect("a state").into_machine();
         let accounts = machine.read(|rows| rows.accounts.to_vec());
@@ -213,7 +202,7 @@ fn the_history_is_what_the_engine_told_from_every_tier() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     session(&path, 450);
-    on_thread(|| {
+    apart(|| {
         let model = model(&path);
         let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let check = |history: &History| {
@@ -242,7 +231,7 @@ fn answers_of_any_length_are_parts_of_one_history() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     session(&path, 300);
-    on_thread(|| {
+    apart(|| {
         let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         for subject in [Subject::Table(TableId(1)), Subject::Account(AccountId(5)), Subject::Account(AccountId(99))] {
             let whole = history.answer(&all(subject)).expect("an answer");
@@ -276,7 +265,7 @@ fn the_index_names_every_page_on_which_something_happened() {
     session(&path, 150);
     let first = Ranges::open(&path, &read_genesis(&path).expect("a genesis").1).expect("an index").coverage();
     session(&path, 420);
-    on_thread(|| {
+    apart(|| {
         let chain = read_genesis(&path).expect("a genesis").1;
         let ranges = Ranges::open(&path, &chain).expect("an index");
         let (from, to) = ranges.coverage();
@@ -309,7 +298,7 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     session(&path, 400);
-    on_thread(|| {
+    apart(|| {
         let chain = read_genesis(&path).expect("a genesis").1;
         let kept = Ranges::open(&path, &chain).expect("an index").coverage();
         let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
@@ -349,7 +338,7 @@ fn a_history_ends_where_the_journal_gave_up_what_is_older() {
     let writing = storage::Writing { segment_bytes: 32 << 10, ..config_file.writing() };
     session_with(&path, 1_600, writing.clone());
     session_with(&path, 2_400, writing);
-    on_thread(|| {
+    apart(|| {
         let history = History::open(&path, 1, config(&path, 0)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("what is left");
         assert!(whole.given_up && whole.older.is_none(), "the oldest blocks are gone");
@@ -379,7 +368,7 @@ fn every_roll_is_found_by_its_number() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     session(&path, 400);
-    on_thread(|| {
+    apart(|| {
         let model = model(&path);
         let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let mut rolls = 0;
@@ -406,12 +395,12 @@ fn every_roll_that_was_forfeited_is_found_by_its_number() {
     let path = dir.path().join("s");
     let dice = DiceSource::Both;
     let dev = DevConfig { tables: 6, players: 6, threads: 1, pace: Pace::Max, dice, ..DevConfig::default() };
-    on_thread(|| {
+    apart(|| {
         let mut opened = open(&path, &dev).expect("a session");
         opened.node.run(Some(2_500), &AtomicBool::new(false), |_, _, _| ()).expect("the session runs");
         opened.node.close();
     });
-    on_thread(|| {
+    apart(|| {
         let own = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
         let mut walker = Walker::open(&path, own).expect("a session");
         walker.machine().watch(true);
@@ -485,7 +474,7 @@ fn a_session_that_ends_with_a_page_and_its_newest_snapshot_has_its_history() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     session(&path, 448);
-    on_thread(|| {
+    apart(|| {
         let model = model(&path);
         assert_eq!(only_snapshot(&path), Height(7 * PAGE_HEIGHTS));
         // A stranger's snapshot is not begun with there: no header behind it names its root.
@@ -510,7 +499,7 @@ fn a_session_that_is_written_keeps_no_page_that_could_still_change() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
     session(&path, 330);
-    on_thread(|| {
+    apart(|| {
         let held = Session::open(&path).expect("the session");
         let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
