@@ -24,6 +24,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::bringing::Bringing;
 use crate::players::Chance;
+use crate::users::{expiry_s, now};
 
 /// Seconds until an intent expires.
 const EXPIRY_S: u64 = 30;
@@ -251,8 +252,7 @@ impl Player {
             _ => IntentKind::Bet,
         };
         self.has_bet = kind == IntentKind::Bet;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).unwrap_or(u32::MAX);
+        let expiry_s = expiry_s(now().as_secs() + EXPIRY_S);
         let body = IntentBody::new(kind, self.key.public(), self.next, expiry_s);
         let body = match kind {
             IntentKind::Sit => body.at(self.table).amount(BUY_IN),

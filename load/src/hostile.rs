@@ -19,11 +19,13 @@ use order::signature::PlayerKey;
 use tokio::runtime::Runtime;
 
 use super::scenario::{HostileKind, Load};
-use super::users::stray_key;
+use super::users::{expiry_s, now, stray_key};
 use keys::identity;
 
 /// Where the hostile come from: on a machine of its own they would have another address too.
 const ELSEWHERE: [u8; 4] = [127, 0, 0, 66];
+/// Seconds until an intent of theirs expires.
+const EXPIRY_S: u64 = 20;
 /// A pause before the next try.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Silence after which a flooder says the next thing.
@@ -64,15 +66,11 @@ impl HostileKind {
     }
 }
 
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 /// A record of a node that nobody signed.
 fn unsigned_record(number: u64) -> PeerRecord {
     PeerRecord {
         key: *blake3::hash(&number.to_le_bytes()).as_bytes(),
-        time_s: now_s(),
+        time_s: now().as_secs(),
         port: 1,
         ..PeerRecord::zeroed()
     }
@@ -82,7 +80,7 @@ fn unsigned_record(number: u64) -> PeerRecord {
 fn opening(player: &PlayerKey, chain: &Hash, round: u64) -> Intent {
     let seed = *blake3::keyed_hash(&player.public(), &round.to_le_bytes()).as_bytes();
     let key = PlayerKey::from_seed(&seed);
-    let expiry_s = u32::try_from(now_s() + 20).expect("seconds since 1970 fit until 2106");
+    let expiry_s = expiry_s(now().as_secs() + EXPIRY_S);
     key.sign(IntentBody::new(IntentKind::Open, key.public(), 1, expiry_s), chain)
 }
 
@@ -166,7 +164,7 @@ async fn be_hostile(
 /// Intents that do not verify, which nobody knows before all of the work was done: each has the signature of another one. It is
 /// one for all, so that whoever forges does no work that would hold up the players beside it.
 fn forged(key: &Identity, chain: &Hash, numbers: std::ops::RangeInclusive<u64>) -> ToNode {
-    let expiry_s = u32::try_from(now_s() + 20).expect("seconds since 1970 fit until 2106");
+    let expiry_s = expiry_s(now().as_secs() + EXPIRY_S);
     let body = |number| IntentBody::new(IntentKind::Roll, key.key, number, expiry_s).at(TableId(0));
     let signature = key.sign(&body(0).signed_bytes(chain));
     let forge = |number| Intent { body: body(number), signature };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -24,7 +24,7 @@ use super::run::{IN_PROCESS, Judged, Progress, RunSite, Running, judge, judge_al
 use super::scenario::Load;
 use super::schedule::{self, Heard, goes_on, lock};
 use super::signing::SignedAhead;
-use super::users::{FIRST_BET, PlayedChain, Users};
+use super::users::{FIRST_BET, PlayedChain, Users, now};
 use node::clock::Time;
 use node::config::Config;
 use node::edge::Edge;
@@ -160,8 +160,7 @@ pub fn run(
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
     let Begun { session, opened, played } = begin(load, site)?;
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let users = Arc::new(Users::new(load.users, played, load.seed, now_ms as u64));
+    let users = Arc::new(Users::new(load.users, played, load.seed, now().as_millis() as u64));
     let heard = Arc::new(Heard::new(load.users as usize, schedule::slots(load)));
     let (inputs_in, inputs) = bounded(LOAD_INPUTS_MAX);
     let end = Arc::new(AtomicBool::new(false));
@@ -169,7 +168,7 @@ pub fn run(
     let node = start(opened, link, site.threads, Arc::clone(&end));
     let mut meter = Meter::new(std::process::id())?;
     let mut samples: Vec<Seen> = Vec::new();
-    let started = std::time::SystemTime::now();
+    let started = SystemTime::now();
     let (mut signed_count, mut prepared_in) = (0, Duration::ZERO);
     let signed = SignedAhead::sign(load, &users, &site.dir, stop, |part| on_progress(&Progress::Signing(part)));
     let ran = signed.and_then(|signed| {

@@ -41,7 +41,7 @@ use super::report::{RECEIPT_TARGET, Report, Target as Goal};
 use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
 use super::scenario::Load;
 use super::schedule::{Heard, LAST, lock};
-use super::users::{EXPIRY_S, player_seed};
+use super::users::{EXPIRY_S, expiry_s, now, player_seed};
 
 /// Between two rolls of a table.
 const CYCLE: Duration = Duration::from_secs(1);
@@ -114,8 +114,7 @@ struct Player {
 
 impl Player {
     fn intent(&mut self, kind: IntentKind, fill: impl FnOnce(IntentBody) -> IntentBody) -> Intent {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let expiry_s = u32::try_from(now.as_secs() + EXPIRY_S).unwrap_or(u32::MAX);
+        let expiry_s = expiry_s(now().as_secs() + EXPIRY_S);
         let intent = self.key.sign(fill(IntentBody::new(kind, self.key.public(), self.next, expiry_s)), &self.chain);
         self.next += 1;
         intent

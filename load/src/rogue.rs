@@ -23,6 +23,8 @@ use node::layers::Layered;
 use order::signature::{PlayerKey, VoteKey};
 use rayon::prelude::*;
 
+use crate::users::{expiry_s, now};
+
 /// How long before the next things are said.
 const TURN: Duration = Duration::from_millis(1);
 /// Bytes that a gigabit carries to each of three others in a turn.
@@ -140,8 +142,7 @@ impl Saying {
     }
 
     fn intents(&self) -> Vec<NodeMessage> {
-        let now_ms = node::init::now_ms().expect("a clock that is set");
-        let expiry_s = u32::try_from(now_ms / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+        let expiry_s = expiry_s(now().as_secs() + EXPIRY_S);
         let sign = |number: u64| {
             let key = PlayerKey::from_seed(blake3::hash(&number.to_le_bytes()).as_bytes());
             key.sign(IntentBody::new(IntentKind::Roll, key.public(), 1, expiry_s).at(TableId(0)), &self.chain)

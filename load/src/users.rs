@@ -1,6 +1,7 @@
 //! The users of a load run: their keys, their seats, and the intents they send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
@@ -64,9 +65,21 @@ pub fn stray_key(seed: u64, role: &str, number: u32) -> NetKey {
     NetKey::from_seed(&seed_of(seed, role, number))
 }
 
+/// The wall's clock, since the Unix epoch.
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// What an intent says that expires at that second.
+///
+/// # Panics
+/// After the year 2106, where no chain has a block any more.
+pub(crate) fn expiry_s(at_s: u64) -> u32 {
+    u32::try_from(at_s).expect("seconds since 1970 fit until 2106")
+}
+
 fn wall_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    now.as_millis() as i64
+    now().as_millis() as i64
 }
 
 impl Users {
@@ -100,8 +113,7 @@ impl Users {
     }
 
     fn body(&self, user: usize, kind: IntentKind, number: u64, expiry_s: u64) -> IntentBody {
-        let expiry_s = u32::try_from(expiry_s).expect("seconds since 1970 fit until 2106");
-        IntentBody::new(kind, self.users[user].public, number, expiry_s)
+        IntentBody::new(kind, self.users[user].public, number, self::expiry_s(expiry_s))
     }
 
     /// The user's signature under a body.

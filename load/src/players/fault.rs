@@ -5,6 +5,7 @@ use engine::{AccountId, Hash, TableId};
 use order::signature::PlayerKey;
 
 use super::player::Player;
+use crate::users::expiry_s;
 
 /// Sends one wrong intent. Returns how many stranger's keys were used up.
 pub(super) fn inject(
@@ -15,8 +16,8 @@ pub(super) fn inject(
     now_ms: u64,
     intents: &mut Vec<Intent>,
 ) -> Option<u32> {
-    let late = u32::try_from(now_ms / 1_000 + 300).expect("seconds since 1970 fit until 2106");
-    let early = u32::try_from(now_ms / 1_000 - 1).expect("seconds since 1970 fit until 2106");
+    let late = expiry_s(now_ms / 1_000 + 300);
+    let early = expiry_s(now_ms / 1_000 - 1);
     let kind = player.rng.below(13);
     let highest = player.next_number;
     let body = match kind {

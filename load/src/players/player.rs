@@ -10,6 +10,7 @@ use systems::{Machine, Setup};
 use super::chance::Chance;
 use super::half::{AGAIN_MS, Half, WITHHOLDS};
 use super::strategy::{self, Strategy, View};
+use crate::users::expiry_s;
 
 /// Seconds of block time until an intent expires.
 const EXPIRY_S: u64 = 20;
@@ -50,7 +51,7 @@ impl Player {
     pub fn body(&mut self, kind: IntentKind, now_ms: u64) -> IntentBody {
         let number = self.next_number;
         self.next_number += 1;
-        let expiry_s = u32::try_from(now_ms / 1_000 + EXPIRY_S).expect("seconds since 1970 fit until 2106");
+        let expiry_s = expiry_s(now_ms / 1_000 + EXPIRY_S);
         IntentBody::new(kind, self.public, number, expiry_s)
     }
 
