@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 use words::Failure;
 
 use crate::dev::{DevConfig, check_seed, genesis, seed_bytes};
-use crate::report::Target as Goal;
+use crate::report::Goal;
 use crate::target::Target;
 use crate::users::stray_key;
 
@@ -241,7 +241,7 @@ impl Compared {
             (0, false) => format!("THEY DIFFER at height {height}"),
             _ => format!("{empty} of {count} settled NOTHING"),
         };
-        Goal { name: "root chains".into(), wanted: format!("equal, all {count}"), found, met, limit: None }
+        Goal::new("root chains", format!("equal, all {count}"), found, met)
     }
 
     /// The root chain of the first session that has one.

@@ -7,7 +7,7 @@ use engine::hex;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
-use super::report::Target as Goal;
+use super::report::Goal;
 
 /// How long the validators have to come to the height at which the highest one was.
 const LEVEL: Duration = Duration::from_secs(10);
@@ -30,12 +30,12 @@ pub(super) fn goal(count: usize, problems: &[String]) -> Goal {
     };
     let met = problems.is_empty();
     let found = if met { wanted.clone() } else { problems.join(", ") };
-    Goal { name: name.into(), wanted, found, met, limit: None }
+    Goal::new(name, wanted, found, met)
 }
 
 /// A goal that was not looked at, since something could not be read.
 fn unread(name: &str, wanted: &str, problem: &anyhow::Error) -> Goal {
-    Goal { name: name.into(), wanted: wanted.into(), found: format!("{problem:#}"), met: false, limit: None }
+    Goal::new(name, wanted, format!("{problem:#}"), false)
 }
 
 /// Waits until the validators are level, for a time at most, ends them, and compares their sessions.

@@ -19,8 +19,8 @@ use storage::Session;
 
 use super::ending;
 use super::meter::{Meter, Seen};
-use super::report::Report;
-use super::run::{IN_PROCESS, Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
+use super::report::{Report, Transport};
+use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
 use super::scenario::Load;
 use super::schedule::{self, Heard, goes_on, lock};
 use super::signing::SignedAhead;
@@ -208,7 +208,7 @@ pub fn run(
         ),
     ];
     let said = totals.ok().map(|totals| json!({ "root_chain": engine::hex(&totals.root_chain) }));
-    let (tables, transport) = (played.tables, IN_PROCESS);
+    let (tables, transport) = (played.tables, Transport::InProcess);
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let mut report = judge(load, judged, said.as_ref().map(|said| (session.as_path(), said)))?;
     judge_also(&mut report, [ending::goal(1, problem.as_slice())]);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use engine::Height;
 
-use super::report::Target as Goal;
+use super::report::Goal;
 use super::scenario::Load;
 
 /// How long a killed validator is away.
@@ -167,13 +167,8 @@ impl<S: Send + 'static> Kills<S> {
     /// The goal that all validators who were to be killed came back; nothing where none was to be.
     pub(super) fn goal(&self) -> Option<Goal> {
         let Self { asked, level, .. } = *self;
-        (asked > 0).then(|| Goal {
-            name: "killed validators level again".into(),
-            wanted: format!("{asked} of {asked}"),
-            found: format!("{level} of {asked}"),
-            met: level == asked,
-            limit: None,
-        })
+        let (wanted, found) = (format!("{asked} of {asked}"), format!("{level} of {asked}"));
+        (asked > 0).then(|| Goal::new("killed validators level again", wanted, found, level == asked))
     }
 }
 

@@ -37,7 +37,7 @@ use super::cluster::{Cluster, free_places, local_config};
 use super::ending::{self, Ending};
 use super::meter::{Meter, Meters, Seen};
 use super::recorder::{Recorder, quantile_ms};
-use super::report::{RECEIPT_TARGET, Report, Target as Goal};
+use super::report::{Goal, RECEIPT_TARGET, Report, Transport};
 use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
 use super::scenario::Load;
 use super::schedule::{Heard, LAST, lock};
@@ -426,7 +426,7 @@ pub fn run(
     if cluster.members.len() > 1 {
         notes.push("The processor time is that of all nodes, the memory that of the largest one.".into());
     }
-    let (heard, tables, transport) = (&measured.heard, load.users, "quic");
+    let (heard, tables, transport) = (&measured.heard, load.users, Transport::Quic);
     let judged = Judged { site, heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let mut report = judge(load, judged, recorded.as_ref().map(|(session, said)| (session.as_path(), said)))?;
     // The bound of a few tables' receipts is not that of two thousand tables that roll each second, on any machine: the other
@@ -459,17 +459,15 @@ fn found(lasted: Duration, users: u32, measured: &Measured) -> (Vec<Goal>, Vec<S
              the certificate before it opens; it keeps no book on the disk, which takes `play` one sync more."
         ),
     ];
-    let goal =
-        |name: &str, wanted: String, found: String, met| Goal { name: name.into(), wanted, found, met, limit: None };
     let more_ms = pledged.1[1] - beacon.1[1];
     let mut goals = vec![
-        goal(
+        Goal::new(
             "bet to receipt at pledged tables, P95",
             format!("at most {RECEIPT_MORE} times that at the others"),
             format!("{:.1} ms, {:.1} ms", pledged.0[1], beacon.0[1]),
             pledged.2 > 0 && pledged.0[1] <= RECEIPT_MORE * beacon.0[1],
         ),
-        goal(
+        Goal::new(
             "called roll to dice at pledged tables, P95",
             format!("at most {DICE_MORE_MS} ms more than at the others"),
             format!("{more_ms:.1} ms more"),
@@ -477,11 +475,9 @@ fn found(lasted: Duration, users: u32, measured: &Measured) -> (Vec<Goal>, Vec<S
         ),
     ];
     // Each by itself: one kind without a loss would hide twice the loss of the other.
-    goals.extend(
-        [beacon.2, pledged.2].into_iter().zip(due_of).zip(ROLLS_TARGETS).map(|((rolls, due), name)| {
-            goal(name, format!("95% of {due}"), rolls.to_string(), 100 * rolls >= 95 * due)
-        }),
-    );
+    goals.extend([beacon.2, pledged.2].into_iter().zip(due_of).zip(ROLLS_TARGETS).map(|((rolls, due), name)| {
+        Goal::new(name, format!("95% of {due}"), rolls.to_string(), 100 * rolls >= 95 * due)
+    }));
     (goals, notes)
 }
 

@@ -19,6 +19,7 @@ mod files;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +77,7 @@ pub struct Report {
     /// The run second by second.
     pub seconds: Vec<Second>,
     /// What was wanted, and what was found.
-    pub targets: Vec<Target>,
+    pub targets: Vec<Goal>,
     /// What a reader has to know beside the figures.
     pub notes: Vec<String>,
 }
@@ -94,6 +95,25 @@ pub struct Host {
     pub os: String,
 }
 
+/// How the intents of a run travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Over QUIC.
+    Quic,
+    /// Through memory: node and generator are one process.
+    InProcess,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quic => "quic",
+            Self::InProcess => "in-process",
+        })
+    }
+}
+
 /// What was asked of a node.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Offered {
@@ -105,8 +125,8 @@ pub struct Offered {
     pub duration_s: f64,
     /// Craps tables.
     pub tables: u32,
-    /// `quic` or `in-process`.
-    pub transport: String,
+    /// How intents travelled.
+    pub transport: Transport,
     /// Further options, in the order in which they are shown.
     pub options: Vec<(String, String)>,
 }
@@ -196,7 +216,7 @@ impl Second {
 
 /// What was wanted, and what was found.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Target {
+pub struct Goal {
     /// What it is about.
     pub name: String,
     /// What was wanted, in words.
@@ -208,6 +228,13 @@ pub struct Target {
     /// The bound as a number, where plots draw it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
+}
+
+impl Goal {
+    /// One that no plot draws.
+    pub(crate) fn new(name: impl Into<String>, wanted: impl Into<String>, found: impl Into<String>, met: bool) -> Self {
+        Self { name: name.into(), wanted: wanted.into(), found: found.into(), met, limit: None }
+    }
 }
 
 /// Why a report cannot be read.

@@ -25,8 +25,8 @@ use super::hostile::{Disturbed, disturb};
 use super::meter::{Meter, Sample, Seen};
 use super::recorder::{Counts, Recorder, cdf, quantile_ms};
 use super::report::{
-    Host, LATENCY_TARGET_MS, Latencies, MEMORY_TARGET, MEMORY_TARGET_MB, Offered, RECEIPT_TARGET, Report, Second,
-    Summary, Target as Goal,
+    Goal, Host, LATENCY_TARGET_MS, Latencies, MEMORY_TARGET, MEMORY_TARGET_MB, Offered, RECEIPT_TARGET, Report, Second,
+    Summary, Transport,
 };
 use super::rogue::RogueKind;
 use super::scenario::Load;
@@ -209,7 +209,7 @@ pub fn run(
     } else {
         notes.push("The node was not started by this run: its memory and session are its own.".into());
     }
-    let (tables, transport) = (played.tables, "quic");
+    let (tables, transport) = (played.tables, Transport::Quic);
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let mut report = judge(load, judged, recorded.as_ref().map(|(session, said)| (session.as_path(), said)))?;
     judge_also(&mut report, goal);
@@ -251,9 +251,6 @@ fn notes(load: &Load, driver: &Driver, signed_count: u64, disturbed: &Disturbed)
 /// The name of the target for how much of what was due was settled.
 const SETTLED_TARGET: &str = "settled";
 
-/// How intents travel where there are no sockets.
-pub(super) const IN_PROCESS: &str = "in-process";
-
 /// What was measured, to be judged.
 pub(super) struct Judged<'a> {
     pub(super) site: &'a RunSite,
@@ -264,7 +261,7 @@ pub(super) struct Judged<'a> {
     /// After how long it was stopped, where it did not come to its end.
     pub(super) stopped_after: Option<Duration>,
     pub(super) tables: u32,
-    pub(super) transport: &'static str,
+    pub(super) transport: Transport,
     pub(super) notes: Vec<String>,
 }
 
@@ -326,14 +323,14 @@ pub(super) fn judge(
         goals.retain(|goal| goal.name != SETTLED_TARGET);
         let (wanted, found) = (load.duration.as_secs_f64(), lasted.as_secs_f64());
         let (wanted, found) = (format!("{wanted} s"), format!("stopped after {found:.1} s"));
-        goals.push(Goal { name: "run to its end".into(), wanted, found, met: false, limit: None });
+        goals.push(Goal::new("run to its end", wanted, found, false));
     }
     if let Some((session, said)) = recorded {
         let goal = replayed(session, said).unwrap_or_else(|problem| replay_goal(format!("{problem:#}"), false));
         summary.replay_ok = Some(goal.met);
         goals.push(goal);
     }
-    if transport == IN_PROCESS {
+    if transport == Transport::InProcess {
         // The players' memory is in the same process.
         goals.retain(|goal| goal.name != MEMORY_TARGET);
     }
@@ -350,7 +347,7 @@ pub(super) fn judge(
             rate: load.rate,
             duration_s: lasted.as_secs_f64(),
             tables,
-            transport: transport.into(),
+            transport,
             options: options(load, site),
         },
         summary,
@@ -475,23 +472,21 @@ const JUDGED_PART: f64 = 5.0 / 6.0;
 
 /// What was wanted, and what was found.
 fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goal> {
-    let goal =
-        |name: &str, wanted: String, found: String, met| Goal { name: name.into(), wanted, found, met, limit: None };
     let answered = (summary.settled + summary.refused) as f64 / load.duration.as_secs_f64();
     let due = load.intents() as f64 / load.duration.as_secs_f64();
     let mut goals = vec![receipt_goal(summary, LATENCY_TARGET_MS)];
     // Near that rate and above it the node lets acknowledgements wait for their receipts, and there is no routing to be seen.
     if load.rate <= JUDGED_PART * f64::from(COALESCED_ABOVE_PER_S) {
-        goals.push(goal(
+        goals.push(Goal::new(
             "routing (bet to acknowledgement), P95",
-            "under 10 ms".into(),
+            "under 10 ms",
             format!("{:.1} ms", acknowledgement.p95_ms),
             acknowledgement.p95_ms < 10.0,
         ));
     }
     goals.extend([
-        goal("lost", "none".into(), summary.lost.to_string(), summary.lost == 0),
-        goal(
+        Goal::new("lost", "none", summary.lost.to_string(), summary.lost == 0),
+        Goal::new(
             SETTLED_TARGET,
             format!("99% of {due:.0} a second"),
             format!("{:.0} a second, {answered:.0} answered", summary.rate),
@@ -500,24 +495,20 @@ fn goals(summary: &Summary, acknowledgement: &Latencies, load: &Load) -> Vec<Goa
     ]);
     goals.extend(summary.rss_mb.map(|rss_mb| {
         let (wanted, found) = (format!("under {MEMORY_TARGET_MB} MB"), format!("{rss_mb:.0} MB"));
-        Goal { limit: Some(MEMORY_TARGET_MB), ..goal(MEMORY_TARGET, wanted, found, rss_mb < MEMORY_TARGET_MB) }
+        Goal { limit: Some(MEMORY_TARGET_MB), ..Goal::new(MEMORY_TARGET, wanted, found, rss_mb < MEMORY_TARGET_MB) }
     }));
     goals
 }
 
 /// What is asked of the time from a bet to its receipt.
 pub(super) fn receipt_goal(summary: &Summary, limit_ms: f64) -> Goal {
-    Goal {
-        name: RECEIPT_TARGET.into(),
-        wanted: format!("under {limit_ms} ms"),
-        found: format!("{:.1} ms", summary.p95_ms),
-        met: summary.p95_ms < limit_ms && summary.settled > 0,
-        limit: Some(limit_ms),
-    }
+    let (wanted, found) = (format!("under {limit_ms} ms"), format!("{:.1} ms", summary.p95_ms));
+    let met = summary.p95_ms < limit_ms && summary.settled > 0;
+    Goal { limit: Some(limit_ms), ..Goal::new(RECEIPT_TARGET, wanted, found, met) }
 }
 
 fn replay_goal(found: String, met: bool) -> Goal {
-    Goal { name: "replay".into(), wanted: "agrees".into(), found, met, limit: None }
+    Goal::new("replay", "agrees", found, met)
 }
 
 /// Replays the recorded session, and compares what it leads to with what the node said.

@@ -17,7 +17,7 @@ use super::drive::Driver;
 use super::ending::{self, Ending};
 use super::kills::{Kills, Starter, Validators};
 use super::meter::{Meter, Meters, Seen};
-use super::report::{RECEIPT_TARGET, Report};
+use super::report::{RECEIPT_TARGET, Report, Transport};
 use super::rogue::Rogue;
 use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, meet, new_chain, receipt_goal};
 use super::scenario::Load;
@@ -131,7 +131,7 @@ pub fn run(
     notes.push(driver.heard().connections().words());
     let heard = driver.close();
     let Ending { goals, recorded } = ending::end(&mut cluster);
-    let (tables, transport) = (welcome.tables, "quic");
+    let (tables, transport) = (welcome.tables, Transport::Quic);
     let judged = Judged { site, heard: &heard, samples: &samples, started, stopped_after, tables, transport, notes };
     let mut report = judge(load, judged, recorded.as_ref().map(|(session, said)| (session.as_path(), said)))?;
     for target in report.targets.iter_mut().filter(|target| target.name == RECEIPT_TARGET) {

@@ -265,7 +265,7 @@ fn differences(a: &Report, b: &Report) -> Vec<String> {
             ("craps tables", load.tables.to_string()),
             ("intents/s asked for", number(load.rate)),
             ("seconds", number(load.duration_s)),
-            ("transport", load.transport.clone()),
+            ("transport", load.transport.to_string()),
             (
                 "options",
                 load.options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),

@@ -3,7 +3,7 @@
 use super::plots::{Figure, figures};
 use super::svg::{NARROW, WIDE, push, swatch};
 use super::text::{NOTHING, escape, number, share, with_unit, yes};
-use super::{Offered, Report, Summary};
+use super::{Offered, Report, Summary, Transport};
 use words::thousands;
 
 const STYLE: &str = include_str!("page.css");
@@ -102,7 +102,7 @@ pub fn push_run(body: &mut String, title: &str, report: &Report) {
             format!("{} at {} {}", thousands((*users).into()), thousands((*tables).into()), plural(*tables, "table")),
         ),
         ("asked for", format!("{} intents/s for {} s", number(*rate), number(*duration_s))),
-        ("transport", transport.clone()),
+        ("transport", transport.to_string()),
     ];
     rows.extend(options.iter().map(|(name, value)| (name.as_str(), value.clone())));
     push(body, format_args!("<h2>{}</h2>\n<table><tbody>\n", escape(title)));
@@ -241,10 +241,9 @@ fn push_method(body: &mut String, report: &Report) {
          <p>A receipt is durable: the node sends it when the block that settled the intent is on disk. Acknowledgement is \
          earlier, when the node says that it has the intent; it shows what routing alone costs.</p>\n",
     );
-    let way = match report.load.transport.as_str() {
-        "quic" => "Intents and receipts went over QUIC.",
-        "in-process" => "Generator and node were one process: no socket and no encryption is in these figures.",
-        _ => "",
+    let way = match report.load.transport {
+        Transport::Quic => "Intents and receipts went over QUIC.",
+        Transport::InProcess => "Generator and node were one process: no socket and no encryption is in these figures.",
     };
     let lost = match report.summary.lost {
         0 => "No intent was lost.".to_owned(),

@@ -1,7 +1,7 @@
 //! The plots of one run, or of two in the same axes.
 
 use super::svg::{Axis, Limit, Line, Plot, Scale};
-use super::{MEMORY_TARGET, RECEIPT_TARGET, Report, SAMPLES_MAX, Second, in_parts};
+use super::{MEMORY_TARGET, RECEIPT_TARGET, Report, SAMPLES_MAX, Second, Transport, in_parts};
 
 /// Where a line runs.
 type Points = Vec<(f64, f64)>;
@@ -102,7 +102,7 @@ impl Runs<'_> {
 
     /// What has to be said where a run's node and its generator are one process.
     fn shared(&self) -> &'static str {
-        let is_shared = self.runs.iter().any(|run| run.report.load.transport == "in-process");
+        let is_shared = self.runs.iter().any(|run| run.report.load.transport == Transport::InProcess);
         if is_shared {
             " In-process, the node and the generator are one: what the node has is that of both."
         } else {

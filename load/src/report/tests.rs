@@ -43,14 +43,8 @@ fn sample(rate: f64, slow: f64) -> Report {
         let inner = (0..200).map(|step| 1.0 - 10_f64.powf(-f64::from(step) * 0.021));
         inner.chain([1.0]).map(|q| (places(q), places(ms(q)))).collect()
     };
-    let words = |name: &str, wanted: &str, found: &str, met| Target {
-        name: name.into(),
-        wanted: wanted.into(),
-        found: found.into(),
-        met,
-        limit: None,
-    };
-    let drawn = |limit, target| Target { limit: Some(limit), ..target };
+    let words = |name: &str, wanted: &str, found: &str, met| Goal::new(name, wanted, found, met);
+    let drawn = |limit, goal| Goal { limit: Some(limit), ..goal };
     Report {
         scenario: "steady".into(),
         command: "bitcraps load steady --users 1000 --rate 2000 --seconds 120 --seed 7 --out reports/steady".into(),
@@ -62,7 +56,7 @@ fn sample(rate: f64, slow: f64) -> Report {
             rate,
             duration_s: 120.0,
             tables: 100,
-            transport: "quic".into(),
+            transport: Transport::Quic,
             options: vec![("connections".into(), "64".into())],
         },
         summary: Summary {
@@ -296,7 +290,7 @@ fn a_page_draws_the_bounds_of_its_targets_and_what_was_seen() {
     assert!(both.contains("target 512 MB"));
     // As in one process: the generator is not seen by itself, and nobody judges the memory of both.
     let mut shared = sample(2_000.0, 1.0);
-    shared.load.transport = "in-process".into();
+    shared.load.transport = Transport::InProcess;
     shared.targets.retain(|target| target.name != MEMORY_TARGET);
     shared.seconds.iter_mut().for_each(|second| second.own_cpu_percent = None);
     let page = html(&shared);
@@ -336,12 +330,12 @@ fn foreign_text_is_escaped() {
     let mut report = sample(2_000.0, 1.0);
     let evil = "<b onload='x'>&\"";
     let Report { scenario, command, started, version, machine, load, notes, targets, refusals, .. } = &mut report;
-    for text in [scenario, command, started, version, &mut machine.cpu, &mut machine.os, &mut load.transport] {
+    for text in [scenario, command, started, version, &mut machine.cpu, &mut machine.os] {
         *text = evil.into();
     }
     notes.push(evil.into());
     load.options.push((evil.into(), evil.into()));
-    targets.push(Target { name: evil.into(), wanted: evil.into(), found: evil.into(), met: false, limit: None });
+    targets.push(Goal::new(evil, evil, evil, false));
     refusals.insert(evil.into(), 1);
     for page in [html(&report), comparison_html(&report, &sample(2_000.0, 1.0))] {
         assert_sound(&page);

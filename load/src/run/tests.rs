@@ -74,7 +74,7 @@ fn run_against(load: &Load, stub: &Stub) -> (Heard, Option<Duration>) {
 fn report_of(load: &Load, site: &RunSite, heard: &Heard, stopped_after: Option<Duration>) -> Report {
     let node = Some(Sample { memory_mb: 64.0, cpu_percent: 50.0 });
     let samples = [Seen { node, own: Some(Sample::default()) }];
-    let (started, tables, transport) = (SystemTime::UNIX_EPOCH, 2, "quic");
+    let (started, tables, transport) = (SystemTime::UNIX_EPOCH, 2, Transport::Quic);
     let judged =
         Judged { site, heard, samples: &samples, started, stopped_after, tables, transport, notes: Vec::new() };
     judge(load, judged, None).expect("judged")
@@ -143,7 +143,7 @@ fn a_session_that_cannot_be_read_is_a_missed_target() {
         started: SystemTime::UNIX_EPOCH,
         stopped_after: None,
         tables: 2,
-        transport: "quic",
+        transport: Transport::Quic,
         notes: Vec::new(),
     };
     let said = serde_json::json!({ "root_chain": null });
