@@ -20,7 +20,7 @@ use storage::Session;
 use super::ending;
 use super::meter::{Meter, Seen};
 use super::report::{Report, Transport};
-use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
+use super::run::{Judged, Progress, RunSite, judge, judge_also, look, new_chain};
 use super::scenario::Load;
 use super::schedule::{self, Heard, goes_on, lock};
 use super::signing::SignedAhead;
@@ -185,11 +185,8 @@ pub fn run(
             }
         };
         schedule::run(load, &users, signed, &heard, stop, send, |elapsed, heard| {
-            if elapsed.as_secs() as usize > samples.len() {
-                samples.push(Seen { node: meter.sample(), own: None });
-            }
-            let seen = samples.last().and_then(|seen| seen.node);
-            on_progress(&Progress::Running(Running::of(elapsed, heard, seen)));
+            let sample = || Seen { node: meter.sample(), own: None };
+            look(elapsed, heard, &mut samples, sample, &mut on_progress);
             goes_on(!node.is_finished())
         })
     });

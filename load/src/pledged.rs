@@ -7,25 +7,21 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use engine::genesis::{Genesis, KeySource};
+use engine::genesis::Genesis;
 use engine::io::{Verdict, Watched};
 use engine::limits::LOAD_COMMANDS_MAX;
 use engine::message::intent::{Intent, IntentBody, IntentKind};
 use engine::rules::{DiceSource, TableRules};
 use engine::{AccountId, Hash, TableId};
 use hdrhistogram::Histogram;
-use keys::{identity, keyfile};
+use keys::identity;
 use net::client::{Client, ClientConfig, Command, Event, socket};
-use net::transport::PLAYING_BYTES;
 use net::wire::{Answer, AnswerVerdict};
-use node::deal::deal;
-use node::init::now_ms;
 use order::signature::{NetKey, PlayerKey};
 use order::validators::Validators;
 use systems::catalogue::bet_named;
@@ -33,14 +29,15 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use super::bringing::Bringing;
-use super::cluster::{Cluster, free_places, local_config};
+use super::cluster::Cluster;
 use super::ending::{self, Ending};
 use super::meter::{Meter, Meters, Seen};
 use super::recorder::{Recorder, quantile_ms};
 use super::report::{Goal, RECEIPT_TARGET, Report, Transport};
-use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, new_chain};
+use super::run::{Judged, Progress, RunSite, judge, judge_also, look};
 use super::scenario::Load;
 use super::schedule::{Heard, LAST, lock};
+use super::several::make;
 use super::users::{EXPIRY_S, expiry_s, now, player_seed};
 
 /// Between two rolls of a table.
@@ -277,18 +274,7 @@ fn is_applied(answer: &Answer) -> bool {
     matches!(answer.verdict, AnswerVerdict::Receipt { verdict: Verdict::Applied, .. })
 }
 
-/// The validators' directories. Every other table is a pledged one.
-fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
-    let connections = load.connections();
-    let mut base = local_config(site.threads, connections, 100);
-    base.net.buffer_bytes_max = u64::from(connections) * PLAYING_BYTES;
-    let chain = new_chain(load);
-    let genesis = |rows, group| Ok(played(load, chain.genesis(KeySource::Dealer, rows, group, now_ms()?)?));
-    let dealt = deal(&site.dir, &free_places(site.nodes)?, &base, None, |_, _| keyfile::draw(), genesis)?;
-    Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
-}
-
-/// The genesis of a chain in which each user has a table.
+/// The genesis of a chain in which each user has a table; every other one is pledged.
 fn played(load: &Load, genesis: Genesis) -> Genesis {
     let rules = vec![
         TableRules { max_bet: 5_000, ..TableRules::default() },
@@ -379,7 +365,7 @@ pub fn run(
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
-    let mut cluster = Cluster::start(&make(load, site)?)?;
+    let mut cluster = Cluster::start(&make(load, site, |genesis| played(load, genesis))?)?;
     let measured = Arc::new(Measured {
         heard: Heard::new(load.users as usize, SLOTS),
         kinds: [times(), times()],
@@ -403,11 +389,8 @@ pub fn run(
     let lasts = load.duration + Duration::from_secs(1);
     while start.elapsed() < lasts && !stop.load(Ordering::Relaxed) && !cluster.pids().is_empty() {
         std::thread::sleep(Duration::from_millis(100));
-        if start.elapsed().as_secs() as usize > samples.len() {
-            samples.push(Seen { node: meters.sample(&cluster.pids()), own: own.sample() });
-        }
-        let node = samples.last().and_then(|seen| seen.node);
-        on_progress(&Progress::Running(Running::of(start.elapsed(), &measured.heard, node)));
+        let sample = || Seen { node: meters.sample(&cluster.pids()), own: own.sample() };
+        look(start.elapsed(), &measured.heard, &mut samples, sample, &mut on_progress);
         if let Some(problem) = lock(&measured.heard.problem).take() {
             anyhow::bail!(problem);
         }
@@ -483,9 +466,10 @@ fn found(lasted: Duration, users: u32, measured: &Measured) -> (Vec<Goal>, Vec<S
 
 #[cfg(test)]
 mod tests {
-    use engine::genesis::HexBytes;
+    use engine::genesis::{HexBytes, KeySource};
 
     use super::*;
+    use crate::run::new_chain;
     use crate::scenario::tests::load;
 
     #[test]

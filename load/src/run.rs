@@ -4,7 +4,6 @@
 mod tests;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use net::client::{Lost, RawConnection, socket};
 use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
+use super::cluster::local_config;
 use super::drive::Driver;
 use super::ending;
 use super::hostile::{Disturbed, disturb};
@@ -36,7 +36,6 @@ use super::target::Target;
 use super::users::{PlayedChain, Users, stray_key};
 use audit::replay::{ReplayConfig, replay};
 use keys::identity;
-use node::config::{Config, ServedAt};
 use node::init::{NewChain, create};
 use words::Failure;
 
@@ -83,31 +82,28 @@ pub struct Running {
     pub node: Option<Sample>,
 }
 
-impl Running {
-    pub(super) fn of(elapsed: Duration, heard: &Heard, node: Option<Sample>) -> Self {
-        let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
-        Self { elapsed, counts, p95_ms, node }
+/// Takes a sample in each second of a run, and says how the run goes.
+pub(super) fn look(
+    elapsed: Duration,
+    heard: &Heard,
+    samples: &mut Vec<Seen>,
+    sample: impl FnOnce() -> Seen,
+    on_progress: &mut impl FnMut(&Progress),
+) {
+    if elapsed.as_secs() as usize > samples.len() {
+        samples.push(sample());
     }
+    let node = samples.last().and_then(|seen| seen.node);
+    let (counts, p95_ms) = heard.read(|recorder| (recorder.total, quantile_ms(&recorder.receipts, 0.95)));
+    on_progress(&Progress::Running(Running { elapsed, counts, p95_ms, node }));
 }
 
 /// Makes a node for a load and starts it.
 fn start(load: &Load, site: &RunSite) -> anyhow::Result<Target> {
-    let rate = |count| NonZeroU32::new(count).expect("not zero");
-    let mut config = Config::default();
+    let (connections, playing) = (load.connections(), load.playing());
+    let mut config = local_config(site.threads, connections, load.intents_per_connection());
     config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.monitoring.listen = ServedAt::Address(SocketAddr::from(([127, 0, 0, 1], 0)));
-    config.node.threads = site.threads;
-    let connections = load.connections();
-    // All users have one address here, which no real crowd has.
-    config.net.connections_max = connections;
-    config.net.connections_per_address_max = connections;
-    config.net.connects_per_address_per_s = rate(1_000_000);
-    let playing = load.playing();
     config.net.buffer_bytes_max = u64::from(playing) * PLAYING_BYTES + u64::from(connections - playing) * IDLE_BYTES;
-    // Every user opens an account at once.
-    config.net.opens_per_connection_per_min = rate(1_000_000);
-    config.net.opens_per_address_per_min = rate(1_000_000);
-    config.net.intents_per_connection_per_s = rate(100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32));
     // Its log is this command's, which says only what is wrong; what a start says of the configuration was chosen here.
     config.log.filter = "warn,bitcraps=error".into();
     let created = create(&site.dir, &new_chain(load), config, None)?;
@@ -188,11 +184,8 @@ pub fn run(
     let mut samples: Vec<Seen> = Vec::new();
     let started = SystemTime::now();
     let stopped_after = driver.run(load, signed, stop, |elapsed, heard| {
-        if elapsed.as_secs() as usize > samples.len() {
-            samples.push(Seen { node: node.as_mut().and_then(Meter::sample), own: own.sample() });
-        }
-        let seen = samples.last().and_then(|seen| seen.node);
-        on_progress(&Progress::Running(Running::of(elapsed, heard, seen)));
+        let sample = || Seen { node: node.as_mut().and_then(Meter::sample), own: own.sample() };
+        look(elapsed, heard, &mut samples, sample, &mut on_progress);
         goes_on(target.as_mut().is_none_or(Target::is_running))
     })?;
     let mut notes = notes(load, &driver, signed_count, &disturbed);

@@ -140,6 +140,11 @@ impl Load {
         self.playing() + with_room(self.idle)
     }
 
+    /// Intents a second that a node takes of one connection: four times a user's part of them, so that no chance refuses one.
+    pub fn intents_per_connection(&self) -> u32 {
+        100.max((4.0 * self.rate / f64::from(self.users)).ceil() as u32)
+    }
+
     /// When intent `number`, from 0, is due after the start: an open loop, which nothing that a node does can shift.
     pub fn due(&self, number: u64) -> Duration {
         // A burst goes out with its first one.

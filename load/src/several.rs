@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use engine::Height;
-use engine::genesis::KeySource;
+use engine::genesis::{Genesis, KeySource};
 use keys::keyfile;
 use net::transport::PLAYING_BYTES;
 use node::deal::deal;
@@ -19,7 +19,7 @@ use super::kills::{Kills, Starter, Validators};
 use super::meter::{Meter, Meters, Seen};
 use super::report::{RECEIPT_TARGET, Report, Transport};
 use super::rogue::Rogue;
-use super::run::{Judged, Progress, RunSite, Running, judge, judge_also, meet, new_chain, receipt_goal};
+use super::run::{Judged, Progress, RunSite, judge, judge_also, look, meet, new_chain, receipt_goal};
 use super::scenario::Load;
 use super::schedule::goes_on;
 use super::signing::SignedAhead;
@@ -31,15 +31,14 @@ const LATENCY_MS: f64 = 150.0;
 /// How long a validator that was killed has after the last intent to be level again: much longer than it takes.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 
-/// Makes the validators' directories.
-fn make(load: &Load, site: &RunSite) -> anyhow::Result<Vec<PathBuf>> {
+/// Makes the validators' directories; what the chain has for its load may be altered.
+pub(super) fn make(load: &Load, site: &RunSite, alter: impl Fn(Genesis) -> Genesis) -> anyhow::Result<Vec<PathBuf>> {
     // All users may come to one node.
     let connections = load.connections();
-    let rate = 100.max((4.0 * load.rate / f64::from(load.users)).ceil() as u32);
-    let mut base = local_config(site.threads, connections, rate);
+    let mut base = local_config(site.threads, connections, load.intents_per_connection());
     base.net.buffer_bytes_max = u64::from(connections) * PLAYING_BYTES;
     let chain = new_chain(load);
-    let genesis = |rows, group| chain.genesis(KeySource::Dealer, rows, group, now_ms()?);
+    let genesis = |rows, group| Ok(alter(chain.genesis(KeySource::Dealer, rows, group, now_ms()?)?));
     let dealt = deal(&site.dir, &free_places(site.nodes)?, &base, None, |_, _| keyfile::draw(), genesis)?;
     Ok(dealt.nodes.into_iter().map(|node| node.config).collect())
 }
@@ -98,7 +97,7 @@ pub fn run(
     stop: &AtomicBool,
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
-    let configs = make(load, site)?;
+    let configs = make(load, site, |genesis| genesis)?;
     let links = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if let Some(delay_ms) = &site.delay_ms {
         Links::between(&links, &configs, delay_ms)?;
@@ -118,11 +117,8 @@ pub fn run(
     let started = SystemTime::now();
     let stopped_after = driver.run(load, signed, stop, |elapsed, heard| {
         kills.turn(elapsed, &mut cluster);
-        if elapsed.as_secs() as usize > samples.len() {
-            samples.push(Seen { node: meters.sample(&cluster.pids()), own: own.sample() });
-        }
-        let node = samples.last().and_then(|seen| seen.node);
-        on_progress(&Progress::Running(Running::of(elapsed, heard, node)));
+        let sample = || Seen { node: meters.sample(&cluster.pids()), own: own.sample() };
+        look(elapsed, heard, &mut samples, sample, &mut on_progress);
         goes_on(!cluster.pids().is_empty())
     })?;
     kills.finish(&mut cluster, stop, BACK_WITHIN);
