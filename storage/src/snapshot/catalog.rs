@@ -9,7 +9,9 @@ use engine::limits::{PACK_FILE_BYTES_MAX, PACK_RECORD_BYTES_MAX, SEARCH_LENGTHS}
 use engine::{Hash, Height};
 
 use super::pack::{PackOffset, pack_path};
-use super::record::{ALIGN, HEADER, MAGIC, Moment, RecordKind, check_pack_header, decode_record, decode_record_header};
+use super::record::{
+    ALIGN, HEADER, MAGIC, RecordKind, SnapshotInfo, check_pack_header, decode_record, decode_record_header,
+};
 use crate::backend::{Access, Backend, Handle, bounded_len};
 use crate::session::{OpenError, name, numbered};
 use crate::{BLOCK, Damage, DamageKind, Damages, Problem, align_up};
@@ -34,7 +36,7 @@ pub struct RecordFound {
     /// Its name.
     pub name: Hash,
     /// Its moment, if it is a snapshot.
-    pub moment: Moment,
+    pub moment: SnapshotInfo,
 }
 
 /// Reads every record of a pack and checks every byte, padding included; `found` hears of each record. Returns where the

@@ -15,7 +15,7 @@ use super::catalog::{Catalog, open_pack};
 use super::index::{Change, Index};
 use super::pack::{PackOffset, PackWriter};
 use super::ranges::{ActivityRow, Coverage, RangeSource};
-use super::record::{GroupRow, Moment, RecordKind, SnapshotMap, encode_record};
+use super::record::{GroupRow, RecordKind, SnapshotInfo, SnapshotMap, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
 use crate::backend::Backend;
@@ -57,7 +57,7 @@ struct PackedGroup {
 }
 
 struct SnapshotInProgress {
-    moment: Moment,
+    moment: SnapshotInfo,
     note: Vec<u8>,
     map: Vec<Option<GroupRow>>,
     fresh: BTreeMap<Hash, PackOffset>,
@@ -229,7 +229,7 @@ impl Keeper {
     /// If there is no room, or the index failed, in words.
     pub fn begin(
         &mut self,
-        moment: Moment,
+        moment: SnapshotInfo,
         note: Vec<u8>,
         groups: usize,
         changed: usize,
@@ -272,7 +272,8 @@ impl Keeper {
                 continue;
             }
             // One that the image has at several places, or had before, is in the packs once, under its name.
-            let place = append(&mut self.packs, &mut self.record, RecordKind::Group, Moment::default(), bytes, &name)?;
+            let place =
+                append(&mut self.packs, &mut self.record, RecordKind::Group, SnapshotInfo::default(), bytes, &name)?;
             taking.fresh.insert(name, place);
         }
         Ok(())
@@ -439,7 +440,7 @@ fn append(
     packs: &mut PackWriter,
     record: &mut Vec<u8>,
     kind: RecordKind,
-    moment: Moment,
+    moment: SnapshotInfo,
     bytes: &[u8],
     name: &Hash,
 ) -> io::Result<PackOffset> {

@@ -26,5 +26,6 @@ pub use keeper::{SnapshotDone, thin};
 pub use pack::PackOffset;
 pub use ranges::{ActivityRow, Coverage, RANGE_IDS, RangeSource, Ranges};
 pub use reader::SnapshotReader;
+pub use record::SnapshotInfo;
 pub use stored::StoredSnapshot;
-pub use thread::{KeeperEvent, SnapshotInfo, Snapshots, SnapshotsFound, newest_first, read_catalog};
+pub use thread::{KeeperEvent, Snapshots, SnapshotsFound, newest_first, read_catalog};

@@ -94,8 +94,8 @@ pub enum RecordKind {
 
 /// Which moment a snapshot is of.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Moment {
-    /// The settled height.
+pub struct SnapshotInfo {
+    /// The settled height whose image it holds.
     pub height: Height,
     /// Its block's time.
     pub time_ms: u64,
@@ -142,18 +142,18 @@ pub struct RecordHeader {
     /// Bytes stored.
     pub stored: usize,
     /// A snapshot's height and its block's time; zero for groups.
-    pub moment: Moment,
+    pub moment: SnapshotInfo,
     /// BLAKE3 of the bytes.
     pub name: Hash,
 }
 
 /// Appends a record; `out` ends at a multiple of [`ALIGN`] before and after.
-pub fn encode_record(kind: RecordKind, moment: Moment, bytes: &[u8], name: &Hash, out: &mut Vec<u8>) {
+pub fn encode_record(kind: RecordKind, moment: SnapshotInfo, bytes: &[u8], name: &Hash, out: &mut Vec<u8>) {
     assert!(bytes.len() <= PACK_RECORD_BYTES_MAX, "contents are bounded by the image");
     let start = out.len();
     assert!(start.is_multiple_of(ALIGN), "a record begins where a reader looks for one");
     assert!(
-        kind == RecordKind::Snapshot || moment == Moment::default(),
+        kind == RecordKind::Snapshot || moment == SnapshotInfo::default(),
         "a group is of no moment: several snapshots name it"
     );
     out.resize(start + HEADER + lz4_flex::block::get_maximum_output_size(bytes.len()), 0);
@@ -214,11 +214,11 @@ fn decode_row(bytes: &[u8]) -> Result<(RecordHeader, RecordRow), String> {
     if length > stored.saturating_mul(LZ4_RATIO_MAX) {
         return Err(format!("the record says that {stored} bytes unpack to {length}"));
     }
-    let moment = Moment { height: Height(row.height), time_ms: row.time_ms };
+    let moment = SnapshotInfo { height: Height(row.height), time_ms: row.time_ms };
     if moment.height.0 > HEIGHT_MAX || moment.time_ms > TIME_MS_MAX {
         return Err(format!("the record is of height {}, time {}", moment.height, moment.time_ms));
     }
-    if kind == RecordKind::Group && moment != Moment::default() {
+    if kind == RecordKind::Group && moment != SnapshotInfo::default() {
         return Err("the record's header holds unknown values".into());
     }
     Ok((RecordHeader { kind, lz4: row.codec == 1, length, stored, moment, name: row.name }, row))
@@ -353,7 +353,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written_and_every_flipped_byte_is_found() {
         let (bytes, name) = group(7);
         let mut record = Vec::new();
-        encode_record(RecordKind::Group, Moment::default(), &bytes, &name, &mut record);
+        encode_record(RecordKind::Group, SnapshotInfo::default(), &bytes, &name, &mut record);
         let mut out = [0; GROUP_BYTES];
         assert_eq!(decode_group(&record, &name, &mut out), Ok(()));
         assert_eq!(out, bytes);
@@ -377,7 +377,7 @@ mod tests {
         let bytes = map.encode();
         let name = *blake3::hash(&bytes).as_bytes();
         let mut record = Vec::new();
-        let moment = Moment { height: Height(9), time_ms: 99 };
+        let moment = SnapshotInfo { height: Height(9), time_ms: 99 };
         encode_record(RecordKind::Snapshot, moment, &bytes, &name, &mut record);
         let (header, content) = decode_record(&record).expect("a record");
         assert!(!header.lz4);

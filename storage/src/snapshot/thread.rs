@@ -16,20 +16,11 @@ use super::database::IndexError;
 use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
 use super::ranges::{ActivityRow, Coverage, RangeSource};
-use super::record::Moment;
+use super::record::SnapshotInfo;
 use super::stored::StoredSnapshot;
 use crate::Damage;
 use crate::backend::Backend;
 use crate::session::{OpenError, Session, numbered};
-
-/// A snapshot that is there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SnapshotInfo {
-    /// The settled height whose image it holds.
-    pub height: Height,
-    /// Its block's time.
-    pub time_ms: u64,
-}
 
 /// The snapshots of a session that this process may write.
 pub struct SnapshotsFound {
@@ -44,7 +35,7 @@ pub struct SnapshotsFound {
 }
 
 enum Task {
-    Begin { moment: Moment, note: Vec<u8>, groups: usize, changed: usize, foreign: bool },
+    Begin { moment: SnapshotInfo, note: Vec<u8>, groups: usize, changed: usize, foreign: bool },
     Block(GroupBlock),
     Finish,
     GiveUp,
@@ -344,14 +335,12 @@ impl Snapshots {
 
     /// Begins a snapshot of an image with `groups` groups, of which `changed` are going to come.
     pub fn begin(&self, info: SnapshotInfo, note: Vec<u8>, groups: usize, changed: usize) {
-        let moment = Moment { height: info.height, time_ms: info.time_ms };
-        self.send(Task::Begin { moment, note, groups, changed, foreign: false });
+        self.send(Task::Begin { moment: info, note, groups, changed, foreign: false });
     }
 
     /// Begins a snapshot that another node gives: all of its groups are going to come.
     pub fn begin_foreign(&self, info: SnapshotInfo, note: Vec<u8>, groups: usize) {
-        let moment = Moment { height: info.height, time_ms: info.time_ms };
-        self.send(Task::Begin { moment, note, groups, changed: groups, foreign: true });
+        self.send(Task::Begin { moment: info, note, groups, changed: groups, foreign: true });
     }
 
     /// Hands over a block; it comes back.
