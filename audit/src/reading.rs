@@ -30,17 +30,10 @@ pub struct ReadOptions {
     pub origin: Origin,
 }
 
-impl From<usize> for ReadOptions {
-    /// A stranger's session, read with some workers in [`READER_MEMORY_MAX`].
-    fn from(threads: usize) -> Self {
-        Self { threads, memory_max: READER_MEMORY_MAX, origin: Origin::Stranger }
-    }
-}
-
 impl Default for ReadOptions {
     /// A stranger's session, read with one worker.
     fn default() -> Self {
-        Self::from(1)
+        Self::stranger(1)
     }
 }
 
@@ -52,6 +45,11 @@ pub fn memory_of(setup: &Setup) -> u64 {
 }
 
 impl ReadOptions {
+    /// A stranger's session, read with some workers in [`READER_MEMORY_MAX`].
+    pub fn stranger(threads: usize) -> Self {
+        Self { threads, memory_max: READER_MEMORY_MAX, origin: Origin::Stranger }
+    }
+
     /// A machine at genesis.
     ///
     /// # Errors
@@ -97,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_largest_genesis_is_refused_before_memory_is_set_aside() {
-        let (largest, reading) = (setup(1 << 20, 16, 1 << 24), ReadOptions::from(1));
+        let (largest, reading) = (setup(1 << 20, 16, 1 << 24), ReadOptions::default());
         assert!(memory_of(&largest) > 7 << 30);
         let error = reading.machine(largest.clone()).err().expect("too large").to_string();
         assert!(error.contains("1048576 tables of 16 seats") && error.contains("--memory-max"), "{error}");

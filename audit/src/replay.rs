@@ -37,8 +37,8 @@ pub struct ReplayConfig {
 
 impl ReplayConfig {
     /// The whole session, with everything verified.
-    pub fn all(reading: impl Into<ReadOptions>) -> Self {
-        Self { from: Height(1), to: None, reading: reading.into(), verify: true }
+    pub fn all(reading: ReadOptions) -> Self {
+        Self { from: Height(1), to: None, reading, verify: true }
     }
 }
 

@@ -65,8 +65,7 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, its genesis cannot be, or nothing was settled.
-    pub fn open(dir: &Path, reading: impl Into<ReadOptions>) -> anyhow::Result<Self> {
-        let reading = reading.into();
+    pub fn open(dir: &Path, reading: ReadOptions) -> anyhow::Result<Self> {
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
         let mut recording = Recording::open(dir)?;
@@ -84,8 +83,7 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, or its genesis or snapshots cannot be read.
-    pub fn near(dir: &Path, reading: impl Into<ReadOptions>, height: Height) -> anyhow::Result<Self> {
-        let reading = reading.into();
+    pub fn near(dir: &Path, reading: ReadOptions, height: Height) -> anyhow::Result<Self> {
         let catalog = snapshots_of(dir, reading.origin)?;
         Self::near_among(dir, reading, height, &catalog)
     }
@@ -112,8 +110,8 @@ impl Walker {
     ///
     /// # Errors
     /// If there is no session, its genesis cannot be, no snapshot serves, or the heads contradict each other.
-    pub fn earliest(dir: &Path, reading: impl Into<ReadOptions>) -> anyhow::Result<Self> {
-        let walker = Self::earliest_unchecked(dir, reading.into())?;
+    pub fn earliest(dir: &Path, reading: ReadOptions) -> anyhow::Result<Self> {
+        let walker = Self::earliest_unchecked(dir, reading)?;
         if let (Some(note), Some(verifier)) = (&walker.base, &walker.verifier)
             && let Some(difference) = check_heads(dir, walker.setup(), verifier, note)?.difference
         {
@@ -492,7 +490,7 @@ pub fn snapshots_of(dir: &Path, origin: Origin) -> anyhow::Result<Catalog> {
 ///
 /// # Errors
 /// If the session does not reach the height, is damaged, or differs from its replay.
-pub fn walk_to(dir: &Path, height: Option<Height>, reading: impl Into<ReadOptions>) -> anyhow::Result<Walker> {
+pub fn walk_to(dir: &Path, height: Option<Height>, reading: ReadOptions) -> anyhow::Result<Walker> {
     let mut walker = Walker::near(dir, reading, height.unwrap_or(Height(u64::MAX)))?;
     match height {
         Some(height) => walker.walk_to(height)?,

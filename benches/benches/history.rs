@@ -50,7 +50,7 @@ fn main() {
     let folder = Some(dir.path().join("cache"));
     let plenty = CacheConfig { memory_bytes: 1 << 30, disk_bytes: 1 << 30, folder };
     // As its operator reads it.
-    let reading = ReadOptions { origin: Origin::Own, ..ReadOptions::from(threads) };
+    let reading = ReadOptions { origin: Origin::Own, ..ReadOptions::stranger(threads) };
     let history = History::open(&session, reading, plenty).expect("a history");
     cold(&history, &size);
     let mut criterion = criterion().sample_size(if tiny { 10 } else { 100 });

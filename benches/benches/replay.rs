@@ -6,6 +6,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use audit::reading::ReadOptions;
 use audit::replay::{Outcome, ReplayConfig, replay};
 use benches::beside::{alone, criterion, group};
 use benches::tiny;
@@ -38,7 +39,7 @@ fn main() {
     let mut criterion = criterion();
     let mut group = group(&mut criterion, format!("replay/tables={tables}"), Throughput::Elements(heights));
     for (name, verify) in [("execute", false), ("verify", true)] {
-        let config = ReplayConfig { verify, ..ReplayConfig::all(threads) };
+        let config = ReplayConfig { verify, ..ReplayConfig::all(ReadOptions::stranger(threads)) };
         let mut last: Option<Outcome> = None;
         let runs = alone(&mut group, name, || {
             let outcome = replay(&session, &config, |_| ()).expect("a whole session");

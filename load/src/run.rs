@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use audit::reading::ReadOptions;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -509,7 +510,7 @@ fn replayed(session: &Path, said: &serde_json::Value) -> anyhow::Result<Goal> {
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let _pool = engine::pool::build(threads)?;
-    let config = ReplayConfig::all(threads);
+    let config = ReplayConfig::all(ReadOptions::stranger(threads));
     let outcome = replay(session, &config, |_| {})?;
     let agrees = outcome.difference.is_none() && said["root_chain"] == engine::hex(&outcome.root_chain);
     let found = match &outcome.difference {

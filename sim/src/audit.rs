@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay as run};
 
 /// What is wrong with a session, in words.
@@ -17,7 +18,7 @@ pub enum Wrong {
 /// # Errors
 /// What is wrong with it.
 pub fn replay(session: &Path) -> Result<(), Wrong> {
-    let config = ReplayConfig::all(1);
+    let config = ReplayConfig::all(ReadOptions::default());
     let outcome = run(session, &config, |_| ()).map_err(|error| Wrong::Unreadable(format!("{error:#}")))?;
     outcome.difference.map_or(Ok(()), |difference| Err(Wrong::Differs(format!("{difference:?}"))))
 }

@@ -108,8 +108,7 @@ impl History {
     ///
     /// # Errors
     /// If there is no session, or the cache's folder cannot be used.
-    pub fn open(dir: &Path, reading: impl Into<ReadOptions>, config: CacheConfig) -> anyhow::Result<Self> {
-        let reading = reading.into();
+    pub fn open(dir: &Path, reading: ReadOptions, config: CacheConfig) -> anyhow::Result<Self> {
         let (genesis, chain) = read_genesis(dir)?;
         let setup = Setup::new(genesis, chain)?;
         let cache = PageCache::open(chain, reading.origin, config)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use audit::dice::{DiceAudit, DiceConfig, Foresight, UNUSUAL, audit_dice};
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::walk_to;
 use engine::genesis::KeySource;
@@ -166,7 +167,7 @@ fn an_operator_who_chooses_among_four_blocks_replays_and_is_seen() {
     apart(|| record(&honest, 1, 200));
     apart(|| record(&chosen, 4, 200));
     for dir in [&honest, &chosen] {
-        let outcome = apart(|| replay(dir, &ReplayConfig::all(1), |_| ())).expect("a session");
+        let outcome = apart(|| replay(dir, &ReplayConfig::all(ReadOptions::default()), |_| ())).expect("a session");
         assert_eq!((outcome.difference, outcome.height), (None, Height(201)), "a replay sees nothing wrong in either");
     }
     let honest = audited(&honest, None);
@@ -185,7 +186,7 @@ fn an_operator_who_chooses_among_four_blocks_replays_and_is_seen() {
 
 /// The chips that players hold at the end, and those that they were granted.
 fn players(dir: &Path) -> (u64, u64) {
-    let mut machine = walk_to(dir, None, 1).expect("a session").into_machine();
+    let mut machine = walk_to(dir, None, ReadOptions::default()).expect("a session").into_machine();
     let setup = machine.setup().clone();
     machine.read(|rows| {
         let felts = rows.tables.iter().map(|table| table.felt.0).sum::<u64>();

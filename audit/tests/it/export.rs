@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use audit::dice::{DiceConfig, audit_dice};
 use audit::export::{ExportConfig, Exported, Kind, SHEETS, export};
+use audit::reading::ReadOptions;
 use audit::walker::walk_to;
 use engine::Height;
 use engine::message::evidence::Evidence;
@@ -32,7 +33,7 @@ fn dev(dir: &Path, heights: u64) -> Totals {
 fn all(dir: &Path, height: Option<u64>) -> ExportConfig {
     let (csv, parquet) = (Some(dir.join("csv")), Some(dir.join("parquet")));
     let image = Some(dir.join("state.img"));
-    ExportConfig { csv, parquet, image, evidence: None, height: height.map(Height), reading: 1.into() }
+    ExportConfig { csv, parquet, image, evidence: None, height: height.map(Height), reading: ReadOptions::default() }
 }
 
 /// A sheet's rows by column name.
@@ -112,7 +113,10 @@ fn rows_are_the_session_in_every_format() {
     );
     let lost: Vec<_> = payouts.into_iter().filter(|row| row["outcome"] == "lose").collect();
     assert!(totals.counts.lost > sum(&lost, "wager"), "some bet had a commission");
-    let supply = apart(|| walk_to(&session, None, 1)).expect("a state").into_machine().read(|rows| rows.house.supply);
+    let supply = apart(|| walk_to(&session, None, ReadOptions::default()))
+        .expect("a state")
+        .into_machine()
+        .read(|rows| rows.house.supply);
     assert_eq!(sum(&balances, "chips"), supply.0);
 }
 
@@ -125,7 +129,7 @@ fn an_export_ends_where_it_is_told_and_overwrites_nothing() {
     std::fs::create_dir(place("a")).expect("a directory");
     let exported = apart(|| export(&session, &all(&place("a"), Some(40)), |_| ())).expect("an export");
     let (mut machine, root) = apart(|| {
-        let mut machine = walk_to(&session, Some(Height(40)), 1).expect("a state").into_machine();
+        let mut machine = walk_to(&session, Some(Height(40)), ReadOptions::default()).expect("a state").into_machine();
         let root = machine.root();
         (machine, root)
     });
@@ -378,7 +382,7 @@ fn evidence_is_exported_with_both_statements_and_only_if_both_are_signed() {
     };
     let written = |name: &str| {
         let path = dir.path().join(name);
-        let config = ExportConfig { evidence: Some(path.clone()), reading: 1.into(), ..ExportConfig::default() };
+        let config = ExportConfig { evidence: Some(path.clone()), ..ExportConfig::default() };
         apart(|| export(&session, &config, |_| ()))
             .map(|exported| (exported.evidence, std::fs::read_to_string(path).expect("a file")))
     };

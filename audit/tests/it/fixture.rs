@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use engine::Height;
 use engine::hex;
@@ -67,7 +68,7 @@ fn run(dir: &Path, heights: u64) -> (String, String, Option<Height>) {
 #[test]
 fn a_session_of_the_first_format_is_refused_by_name() {
     let session = recorded("session-1");
-    let config = ReplayConfig::all(1);
+    let config = ReplayConfig::all(ReadOptions::default());
     for error in [
         replay(&session, &config, |_| ()).expect_err("an older format"),
         storage::read_genesis(&session).expect_err("an older format").into(),
@@ -90,7 +91,7 @@ fn a_session_of_this_format_is_read_and_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     let session = dir.path().join("s");
     copy(&data(), &session);
-    let config = ReplayConfig::all(1);
+    let config = ReplayConfig::all(ReadOptions::default());
     let replayed = replay(&session, &config, |_| ()).expect("a session");
     assert_eq!(replayed.difference, None);
     assert_eq!(

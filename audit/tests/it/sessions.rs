@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use audit::reading::ReadOptions;
 use audit::replay::{Outcome, ReplayConfig, replay};
 use engine::message::refusal::Refusal;
 use engine::{Hash, Height};
@@ -29,7 +30,7 @@ fn check(dir: &Path, threads: usize) -> anyhow::Result<Outcome> {
     std::thread::scope(|scope| {
         let run = || {
             let _pool = engine::pool::build(threads).expect("a pool");
-            let config = ReplayConfig::all(threads);
+            let config = ReplayConfig::all(ReadOptions::stranger(threads));
             replay(dir, &config, |_| ())
         };
         scope.spawn(run).join().expect("the replay does not panic")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use engine::limits::DEV_GUESTS_MAX;
 use engine::message::vote::quorum;
@@ -219,7 +220,7 @@ fn end(args: &DevArgs, players: u32, dir: &Path, mut cluster: Cluster, crowd: Cr
     for (member, end) in cluster.members.iter().zip(&compared.ends) {
         // One that settled nothing has nothing to replay.
         replayed.push(if end.settled > Height::GENESIS {
-            let outcome = replay(&member.session, &ReplayConfig::all(args.threads), |_| {})?;
+            let outcome = replay(&member.session, &ReplayConfig::all(ReadOptions::stranger(args.threads)), |_| {})?;
             Some((outcome.height, outcome.difference.is_none()))
         } else {
             None

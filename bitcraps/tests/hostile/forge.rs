@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use audit::reading::ReadOptions;
 use audit::walker::Walker;
 use engine::image::group_value;
 use engine::limits::{GROUP_BYTES, SYSTEM_MESSAGE_BYTES_MAX, SYSTEM_MESSAGES_MAX, TIME_MS_MAX};
@@ -184,7 +185,7 @@ pub fn resign(
 /// What a decided block leads to behind the honest heights before it.
 pub fn resettled(honest: &Honest, decided: &Decided, beacon: Beacon) -> Settled {
     apart(|| {
-        let mut walker = Walker::open(&honest.dir, 1).expect("a session");
+        let mut walker = Walker::open(&honest.dir, ReadOptions::default()).expect("a session");
         walker.walk_to(decided.block.header.height.back(1)).expect("an honest session");
         walker.into_machine().restore(decided, Some(beacon)).expect("it has a beacon")
     })

@@ -47,7 +47,7 @@ struct Told {
 }
 
 fn reading() -> ReadOptions {
-    ReadOptions { memory_max: READER_MEMORY_MAX, ..ReadOptions::from(1) }
+    ReadOptions { memory_max: READER_MEMORY_MAX, ..ReadOptions::default() }
 }
 
 /// Everything that happened at a table.

@@ -78,7 +78,7 @@ fn write(dir: &Path, genesis_of: &Path, steps: &[Step]) -> Session {
 }
 
 fn config() -> BisectConfig {
-    BisectConfig { reading: 1.into(), images: None }
+    BisectConfig { reading: ReadOptions::default(), images: None }
 }
 
 fn compared(a: &Path, b: &Path) -> Bisected {
@@ -118,7 +118,7 @@ fn two_sessions_differ_at_the_first_height_and_row_that_do() {
     let first = result.first_difference.clone().expect("a difference");
     let at_table = |session: &Path| {
         // What was rewritten has no signatures that hold: read as one's own.
-        let reading = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
+        let reading = ReadOptions { origin: Origin::Own, ..ReadOptions::default() };
         apart(|| {
             let mut machine = walk_to(session, Some(height), reading).expect("a state").into_machine();
             machine.read(|rows| rows.tables[table as usize])
@@ -238,7 +238,7 @@ fn a_wrong_state_is_found_down_to_the_field_if_a_snapshot_has_it() {
         before
     });
     let images = dir.path().join("images");
-    let config = BisectConfig { reading: 1.into(), images: Some(images.clone()) };
+    let config = BisectConfig { reading: ReadOptions::default(), images: Some(images.clone()) };
     let result = apart(|| bisect_replay(&wrong, &config, |_| ())).expect("a session");
     let first = result.first_difference.clone().expect("a difference");
     assert_eq!((first.height, first.component, first.row, first.field.as_str()), (40, "Account", 3, "wagered"));

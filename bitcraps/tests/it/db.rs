@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use audit::db::{CheckReport, FileKind, Severity, check, session_files, stats};
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::{Recording, Walker, walk_to};
 use bitcraps::db::{backup, compact};
@@ -40,7 +41,7 @@ fn dev_with(dir: &Path, heights: u64, stop: &AtomicBool, config: &DevConfig) -> 
 
 fn audit(dir: &Path) -> audit::replay::Outcome {
     apart(|| {
-        let config = ReplayConfig::all(1);
+        let config = ReplayConfig::all(ReadOptions::default());
         replay(dir, &config, |_| ()).expect("a whole session")
     })
 }
@@ -82,17 +83,18 @@ fn a_whole_session_is_found_whole_and_its_numbers_are_right() {
 
     // A walk from the nearest snapshot stands where a walk from genesis stands, at every height.
     apart(|| {
-        let mut walker = Walker::open(&session, 1).expect("a session");
+        let mut walker = Walker::open(&session, ReadOptions::default()).expect("a session");
         while let Some(step) = walker.step().expect("a whole session") {
             let height = step.settled.height;
             if height.0 % 7 == 0 || height == totals.height {
-                let mut machine = walk_to(&session, Some(height), 1).expect("a state").into_machine();
+                let mut machine =
+                    walk_to(&session, Some(height), ReadOptions::default()).expect("a state").into_machine();
                 assert_eq!(machine.root(), step.settled.root, "height {height}");
                 assert_eq!(machine.chain().root_chains[0], step.settled.root_chain);
                 assert_eq!(machine.read(|rows| *rows.house), walker.machine().read(|rows| *rows.house));
             }
         }
-        let near = Walker::near(&session, 1, Height(u64::MAX)).expect("a session");
+        let near = Walker::near(&session, ReadOptions::default(), Height(u64::MAX)).expect("a session");
         assert!(near.height() > Height(100), "it began at height {}", near.height());
     });
 }
@@ -301,7 +303,7 @@ fn a_copy_of_a_live_session_replays_to_the_same_root_and_does_not_sign() {
         let outcome = audit(to);
         assert_eq!((outcome.difference, outcome.height), (None, copied.height));
         assert_eq!((outcome.root, outcome.root_chain), (copied.root, copied.root_chain));
-        let walked = || walk_to(&session, Some(copied.height), 1).expect("a state");
+        let walked = || walk_to(&session, Some(copied.height), ReadOptions::default()).expect("a state");
         assert_eq!(apart(|| walked().into_machine().root()), copied.root);
         assert!(checked(to).ok);
         let error = open(to, &config()).err().expect("it may not sign").to_string();
@@ -379,20 +381,20 @@ fn tools_begin_behind_bodies_that_were_given_up() {
     let outcome = audit(&session);
     assert_eq!((outcome.difference, outcome.root), (None, totals.root));
     assert!(outcome.base > Height::GENESIS && outcome.heights == 3_000 - outcome.base.0, "from {}", outcome.base);
-    let rows =
-        audit::export::ExportConfig { csv: Some(dir.path().join("rows")), reading: 1.into(), ..Default::default() };
+    let rows = audit::export::ExportConfig { csv: Some(dir.path().join("rows")), ..Default::default() };
     let exported = apart(|| audit::export::export(&session, &rows, |_| ())).expect("an export");
     assert_eq!((exported.height, exported.root), (Height(3_000), totals.root));
 
     let copied = backup(&session, &copy, |_| ()).expect("a copy");
     assert_eq!((copied.root, audit(&copy).root), (totals.root, totals.root));
-    let config = audit::bisect::BisectConfig { reading: 1.into(), images: None };
+    let config = audit::bisect::BisectConfig { reading: ReadOptions::default(), images: None };
     let result = apart(|| audit::bisect::bisect(&session, &copy, &config, |_| ())).expect("two sessions");
     assert!(result.ok && result.agree == 3_000, "{result:?}");
     let result = apart(|| audit::bisect::bisect_replay(&session, &config, |_| ())).expect("a session");
     assert!(result.ok && result.agree == 3_000, "{result:?}");
     fs::remove_dir_all(copy.join("snapshots")).expect("removed");
-    let error = apart(|| Walker::earliest(&copy, 1)).err().expect("nothing to begin with").to_string();
+    let error =
+        apart(|| Walker::earliest(&copy, ReadOptions::default())).err().expect("nothing to begin with").to_string();
     assert!(error.contains("no snapshot at or above"), "{error}");
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::walk_to;
 use bytemuck::Zeroable;
@@ -134,7 +135,7 @@ fn audit(session: &Path) -> audit::replay::Outcome {
     std::thread::scope(|scope| {
         let run = || {
             let _pool = engine::pool::build(2).expect("a pool");
-            let config = ReplayConfig::all(2);
+            let config = ReplayConfig::all(ReadOptions::stranger(2));
             let outcome = replay(session, &config, |_| ()).expect("a whole session");
             assert_eq!(outcome.difference, None);
             outcome
@@ -311,7 +312,7 @@ fn players_bet_are_paid_and_agree_with_the_record_to_the_chip() {
     assert!(totals.counts.rolls >= 6 && totals.counts.bets_resolved >= 30, "{totals:?}");
     let mut machine = std::thread::spawn(move || {
         let _pool = engine::pool::build(1).expect("a pool");
-        walk_to(&session, None, 1).expect("a state").into_machine()
+        walk_to(&session, None, ReadOptions::default()).expect("a state").into_machine()
     })
     .join()
     .expect("no panic");

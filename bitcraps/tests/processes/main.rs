@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use engine::io::NodeStatus;
 use engine::message::block::Decided;
@@ -321,7 +322,7 @@ fn check(sessions: &[&Path]) {
     let ends: Vec<Height> = sessions
         .iter()
         .map(|session| {
-            let outcome = replay(session, &ReplayConfig::all(1), |_| {}).expect("a session");
+            let outcome = replay(session, &ReplayConfig::all(ReadOptions::default()), |_| {}).expect("a session");
             assert!(outcome.difference.is_none(), "{}: {:?}", session.display(), outcome.difference);
             outcome.height
         })
@@ -331,7 +332,7 @@ fn check(sessions: &[&Path]) {
     let root_chains: Vec<Hash> = sessions
         .iter()
         .map(|session| {
-            let config = ReplayConfig { to: Some(common), verify: false, ..ReplayConfig::all(1) };
+            let config = ReplayConfig { to: Some(common), verify: false, ..ReplayConfig::all(ReadOptions::default()) };
             replay(session, &config, |_| {}).expect("a session").root_chain
         })
         .collect();

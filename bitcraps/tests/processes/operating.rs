@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use engine::Height;
 use load::crowd::Crowd;
@@ -142,7 +143,7 @@ fn validators_that_agreed_on_it_halt_at_one_height() {
     assert_eq!(crowd.counted.first_wrong.get(), None, "none was answered twice");
     crowd.stop();
     for member in &cluster.members {
-        let outcome = replay(&member.session, &ReplayConfig::all(1), |_| {}).expect("a session");
+        let outcome = replay(&member.session, &ReplayConfig::all(ReadOptions::default()), |_| {}).expect("a session");
         assert_eq!((outcome.height, outcome.difference.is_none()), (Height(30), true));
     }
     let config = &cluster.members[0].config;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use bytemuck::Zeroable;
 use engine::Height;
@@ -140,7 +141,7 @@ fn a_validator_that_floods_the_others_takes_nothing_from_them() {
     }
     cluster.end(0);
     let session = &cluster.members[0].session;
-    let seen = replay(session, &ReplayConfig::all(1), |_| {}).expect("a session").counts.refused;
+    let seen = replay(session, &ReplayConfig::all(ReadOptions::default()), |_| {}).expect("a session").counts.refused;
     // What each of three looked at by now, and some of the players' own.
     let most = 3 * (UNPROVEN_MAX + UNPROVEN_PER_TICK * began.elapsed().as_millis() as u64 / TICK_MS) + 1_000;
     assert!((1_000..most).contains(&seen), "intents of the flood were looked at: {seen} are in blocks, {most} at most");

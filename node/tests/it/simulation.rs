@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use engine::genesis::Genesis;
 use engine::io::Verdict;
@@ -236,7 +237,7 @@ fn check(seed: u64, session: &std::path::Path, totals: &Totals, players: &[Playe
     }
     assert_eq!(totals.counts.bets_placed, applied, "seed {seed}: what was applied had a receipt that says so");
     assert!(applied >= u64::from(PLAYERS) * BETS / 2, "seed {seed}: only {applied} bets");
-    let config = ReplayConfig::all(1);
+    let config = ReplayConfig::all(ReadOptions::default());
     let outcome = replay(session, &config, |_| ()).expect("a whole session");
     assert_eq!(outcome.difference, None, "seed {seed}");
     assert_eq!((outcome.root_chain, outcome.counts.bets_placed), (totals.root_chain, applied), "seed {seed}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use audit::reading::ReadOptions;
 use audit::replay::{ReplayConfig, replay};
 use audit::walker::Walker;
 use engine::io::{Input, Output, Receipt};
@@ -109,7 +110,7 @@ fn snapshots_change_nothing_and_a_restarted_node_goes_on_from_the_newest() {
             from = snapshot;
         }
     }
-    let config = ReplayConfig { verify: false, ..ReplayConfig::all(1) };
+    let config = ReplayConfig { verify: false, ..ReplayConfig::all(ReadOptions::default()) };
     let outcome = apart(|| replay(&with, &config, |_| ())).expect("a whole session");
     assert_eq!((outcome.difference, outcome.heights), (None, 280));
 }
@@ -268,7 +269,7 @@ fn a_walk_to_any_height_begins_at_the_snapshot_below_it_on_a_live_node_too() {
     let lowest = *catalog(&path).snapshots.first_key_value().expect("a snapshot").0;
     let walks = || {
         for height in (1..=200).step_by(7).map(Height) {
-            let mut walker = Walker::near(&path, 1, height).expect("a session");
+            let mut walker = Walker::near(&path, ReadOptions::default(), height).expect("a session");
             let from = walker.height();
             assert!(from <= height && (height < lowest || from >= lowest), "from {from} to {height}");
             walker.walk_to(height).expect("the height is recorded");

@@ -48,7 +48,7 @@ struct Told {
 }
 
 fn model(dir: &Path) -> Vec<Told> {
-    let mut walker = Walker::open(dir, 1).expect("a session");
+    let mut walker = Walker::open(dir, ReadOptions::default()).expect("a session");
     walker.machine().watch(true);
     let mut heights = Vec::new();
     while let Some(step) = walker.step().expect("a whole session") {
@@ -176,8 +176,8 @@ fn chips_of_a_history_are_what_the_account_has_where_grants_go_back() {
         opened.node.close();
     });
     apart(|| {
-        let history = History::open(&path, 1, self::config(&path, 4 << 20)).expect("a history");
-        let mut machine = walk_to(&path, None, 1).expect("a state").into_machine();
+        let history = History::open(&path, ReadOptions::default(), self::config(&path, 4 << 20)).expect("a history");
+        let mut machine = walk_to(&path, None, ReadOptions::default()).expect("a state").into_machine();
         let accounts = machine.read(|rows| rows.accounts.to_vec());
         let mut lapses = 0;
         for (id, account) in (0..).zip(accounts).filter(|(_, account)| account.generation > 0) {
@@ -204,7 +204,7 @@ fn the_history_is_what_the_engine_told_from_every_tier() {
     session(&path, 450);
     apart(|| {
         let model = model(&path);
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         let check = |history: &History| {
             (0..14).for_each(|account| check_account(history, &model, account));
             (0..3).for_each(|table| check_table(history, &model, table));
@@ -215,7 +215,7 @@ fn the_history_is_what_the_engine_told_from_every_tier() {
         drop(history);
 
         // Whole pages come from disk now, and only the last one is made again.
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         let question = Question { to: Some(Height(448)), ..all(Subject::Table(TableId(0))) };
         let from_disk = history.answer(&question).expect("an answer");
         assert_eq!(history.cache().counts().report(), TierReport { disk: 7, ..TierReport::default() });
@@ -232,7 +232,7 @@ fn answers_of_any_length_are_parts_of_one_history() {
     let path = dir.path().join("s");
     session(&path, 300);
     apart(|| {
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         for subject in [Subject::Table(TableId(1)), Subject::Account(AccountId(5)), Subject::Account(AccountId(99))] {
             let whole = history.answer(&all(subject)).expect("an answer");
             assert_eq!(whole.older, None);
@@ -271,7 +271,7 @@ fn the_index_names_every_page_on_which_something_happened() {
         let (from, to) = ranges.coverage();
         assert_eq!((first.0, from), (Height(1), Height(1)));
         assert!(to > first.1 && to.0 > 200, "{first:?}, up to {to}");
-        let mut history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let mut history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         history.ranges = None;
         let (mut active, mut idle) = (0, 0);
         for subject in
@@ -301,7 +301,7 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
     apart(|| {
         let chain = read_genesis(&path).expect("a genesis").1;
         let kept = Ranges::open(&path, &chain).expect("an index").coverage();
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         let pages = |ranges: &Ranges, kind: u8, id: u32, to: u64| -> Vec<bool> {
             (0..to / PAGE_HEIGHTS).map(|page| ranges.active_at_or_below(kind, id, page) == Some(page)).collect()
         };
@@ -339,7 +339,7 @@ fn a_history_ends_where_the_journal_gave_up_what_is_older() {
     session_with(&path, 1_600, writing.clone());
     session_with(&path, 2_400, writing);
     apart(|| {
-        let history = History::open(&path, 1, config(&path, 0)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 0)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("what is left");
         assert!(whole.given_up && whole.older.is_none(), "the oldest blocks are gone");
         let (first, last) = (whole.entries[0].height, whole.entries[whole.entries.len() - 1].height);
@@ -370,7 +370,7 @@ fn every_roll_is_found_by_its_number() {
     session(&path, 400);
     apart(|| {
         let model = model(&path);
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         let mut rolls = 0;
         for height in &model {
             // Each table's first rolls, and some of the others: every search walks the session.
@@ -401,7 +401,7 @@ fn every_roll_that_was_forfeited_is_found_by_its_number() {
         opened.node.close();
     });
     apart(|| {
-        let own = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
+        let own = ReadOptions { origin: Origin::Own, ..ReadOptions::default() };
         let mut walker = Walker::open(&path, own).expect("a session");
         walker.machine().watch(true);
         // By table, the heights of its rolls in the order of their numbers, and whether they had dice.
@@ -443,7 +443,7 @@ fn every_roll_that_was_forfeited_is_found_by_its_number() {
 /// Leaves a session one snapshot: of its last height.
 fn only_snapshot(dir: &Path) -> Height {
     std::fs::remove_dir_all(dir.join("snapshots")).expect("removed");
-    let mut machine = walk_to(dir, None, 1).expect("a state").into_machine();
+    let mut machine = walk_to(dir, None, ReadOptions::default()).expect("a state").into_machine();
     let session = Session::open(dir).expect("nobody writes it");
     let snapshots = SnapshotsFound::open(&session, |_| ()).expect("a place").start(None).expect("a thread");
     let (note, groups) = machine.begin_snapshot().expect("heights were settled");
@@ -478,7 +478,7 @@ fn a_session_that_ends_with_a_page_and_its_newest_snapshot_has_its_history() {
         let model = model(&path);
         assert_eq!(only_snapshot(&path), Height(7 * PAGE_HEIGHTS));
         // A stranger's snapshot is not begun with there: no header behind it names its root.
-        let own = ReadOptions { origin: Origin::Own, ..ReadOptions::from(1) };
+        let own = ReadOptions { origin: Origin::Own, ..ReadOptions::default() };
         let history = History::open(&path, own, config(&path, 4 << 20)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
         assert!(!whole.given_up && whole.older.is_none() && !whole.entries.is_empty(), "{}", whole.given_up);
@@ -501,14 +501,14 @@ fn a_session_that_is_written_keeps_no_page_that_could_still_change() {
     session(&path, 330);
     apart(|| {
         let held = Session::open(&path).expect("the session");
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("an answer");
         // Pages 0 to 2 end at least 128 heights before 330.
         let kept = |history: &History| (0..6).map(|page| history.cached(page).is_some()).collect::<Vec<_>>();
         assert_eq!(kept(&history), [true, true, true, false, false, false]);
         drop(held);
         drop(history);
-        let history = History::open(&path, 1, config(&path, 4 << 20)).expect("a history");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         assert_eq!(history.answer(&all(Subject::Table(TableId(0)))).expect("an answer"), whole);
         assert_eq!(kept(&history), [true, true, true, true, true, false]);
     });
