@@ -29,7 +29,6 @@ use systems::catalogue::bet_named;
 
 use crate::draw::Draw;
 use crate::fault::Fault;
-use crate::heap::{Heap, Time};
 use crate::host::{Home, Host};
 use crate::liars::Liar;
 use crate::links::Links;
@@ -39,6 +38,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Plan, Plant};
 use crate::players::Player;
 use crate::properties::{Broken, Property, Seen};
+use crate::queue::{Queue, Time};
 
 /// When every simulated chain begins: 2026-01-01, midnight UTC.
 const START_MS: u64 = 1_767_225_600_000;
@@ -112,7 +112,7 @@ pub struct Cluster {
     links: Links,
     /// The last connection of each way over which something was lost.
     lost_over: BTreeMap<(u32, u32), u32>,
-    heap: Heap<Event>,
+    queue: Queue<Event>,
     now: Time,
     draw: Draw,
     seen: Seen,
@@ -267,7 +267,7 @@ impl Cluster {
             home,
             hosts,
             players,
-            heap: Heap::default(),
+            queue: Queue::default(),
             now: 0,
             seen: Seen::default(),
             weak,
@@ -328,7 +328,7 @@ impl Cluster {
     /// Runs until all that was asked for is done. `look` is called now and then with the height and the virtual time.
     pub(crate) fn live(&mut self, look: &mut impl FnMut(Height, u64)) -> Result<(), Broken> {
         self.begin();
-        while let Some((at, slot, event)) = self.heap.pop() {
+        while let Some((at, slot, event)) = self.queue.pop() {
             assert!(at >= self.now, "time goes on");
             self.now = at;
             self.events += 1;
@@ -346,10 +346,10 @@ impl Cluster {
 
     fn begin(&mut self) {
         for slot in 0..self.plan.nodes {
-            self.heap.push(self.draw.below(2_000), slot, Event::Start);
+            self.queue.push(self.draw.below(2_000), slot, Event::Start);
         }
         for player in 0..self.plan.players {
-            self.heap.push(self.players[player as usize].wakes(), self.plan.nodes, Event::Player(player));
+            self.queue.push(self.players[player as usize].wakes(), self.plan.nodes, Event::Player(player));
         }
         self.let_go_wrong();
         for lie in self.weak.values().filter(|fault| fault.is_a_lie()) {
@@ -428,7 +428,7 @@ impl Cluster {
             let is_down = !host.is_up() && host.lives > 0;
             self.wake(slot);
             if is_down {
-                self.heap.push(self.now + 1, slot as u32, Event::Start);
+                self.queue.push(self.now + 1, slot as u32, Event::Start);
             }
         }
     }

@@ -10,7 +10,7 @@ use net::wire::{Answer, AnswerVerdict};
 use order::signature::PlayerKey;
 
 use crate::draw::Draw;
-use crate::heap::Time;
+use crate::queue::Time;
 
 /// Openings of one pledge: few, so that pledging anew is seen often.
 const OPENINGS: u32 = 8;

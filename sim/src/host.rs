@@ -21,11 +21,11 @@ use systems::{Machine, Setup};
 
 use crate::draw::Draw;
 use crate::edge::{Lines, SimEdge, network_key};
-use crate::heap::Time;
 use crate::plan::Plant;
 use crate::plants::{
     CertificateUnchecked, ClockOnReproposals, ExpiredByClock, ReceiptByNumber, ShareOnPrecommit, TooFewAgree,
 };
+use crate::queue::Time;
 use crate::witness::{Shared, Spoiled, Witness, take_frame};
 
 /// Microseconds of a tick.

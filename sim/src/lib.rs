@@ -2,7 +2,7 @@
 //! virtual time.
 //!
 //! ```text
-//!  seed -> plan -> heap of events (time, node, sequence) -> Node::step, open -> what was recorded and sent -> properties
+//!  seed -> plan -> queue of events (time, node, sequence) -> Node::step, open -> what was recorded and sent -> properties
 //! ```
 //! The nodes are the ones that run outside: what is simulated is the time, the disk below the journal, and the network
 //! above the messages' bytes. For development only: nothing here is part of a node.
@@ -19,7 +19,7 @@ mod witness;
 mod players;
 mod half;
 mod liars;
-mod heap;
+mod queue;
 pub mod cluster;
 pub mod properties;
 pub mod marks;

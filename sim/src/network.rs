@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::draw::Draw;
-use crate::heap::Time;
+use crate::queue::Time;
 
 /// One end of the network.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

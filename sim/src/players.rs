@@ -14,7 +14,7 @@ use order::signature::PlayerKey;
 
 use crate::draw::Draw;
 use crate::half::{Half, Look, Row};
-use crate::heap::Time;
+use crate::queue::Time;
 
 /// Intents that a player has without an answer, at most.
 const OPEN_MAX: usize = 6;

@@ -5,10 +5,10 @@ use engine::columns::Rows;
 
 use super::{Cluster, Event};
 use crate::audit::Wrong;
-use crate::heap::Time;
 use crate::host::{Stopped, TICK};
 use crate::players::Player;
 use crate::properties::{Broken, Property};
+use crate::queue::Time;
 
 /// The longest that a sync takes where nothing is wrong with the disk.
 pub(super) const SYNC: std::time::Duration = std::time::Duration::from_millis(2);
@@ -104,7 +104,7 @@ impl Cluster {
         let host = &mut self.hosts[slot];
         if host.is_up() && host.wake.is_none_or(|wake| at < wake) {
             host.wake = Some(at);
-            self.heap.push(at, slot as u32, Event::Tick);
+            self.queue.push(at, slot as u32, Event::Tick);
         }
     }
 
@@ -124,7 +124,7 @@ impl Cluster {
             let due = u64::try_from(due.as_micros()).unwrap_or(u64::MAX).max(self.now + 1);
             if self.hosts[slot].disk_due != Some(due) {
                 self.hosts[slot].disk_due = Some(due);
-                self.heap.push(due, slot as u32, Event::Disk);
+                self.queue.push(due, slot as u32, Event::Disk);
             }
         }
         self.sleep(slot, did);
@@ -236,7 +236,7 @@ impl Cluster {
 
     pub(super) fn restart_later(&mut self, slot: usize) {
         let after = if self.healed.is_some() { 1_000 } else { self.draw.between(1_000, 1_500_000) };
-        self.heap.push(self.now + after, slot as u32, Event::Start);
+        self.queue.push(self.now + after, slot as u32, Event::Start);
     }
 
     /// Players begin nothing more, and the run goes on until each of them has heard the last word on all that it sent.

@@ -2,7 +2,7 @@
 
 use engine::message::node::NodeMessage;
 
-use crate::heap::Time;
+use crate::queue::Time;
 
 /// What one node is about to say to another.
 #[derive(Clone, Copy, Debug)]

@@ -25,9 +25,9 @@ impl Cluster {
     pub fn until(&mut self, most_ms: u64, mut holds: impl FnMut(&mut Self) -> bool) -> Result<bool, Broken> {
         let end = self.now + most_ms * 1_000;
         while !holds(self) {
-            let Some((at, slot, event)) = self.heap.pop() else { return Ok(false) };
+            let Some((at, slot, event)) = self.queue.pop() else { return Ok(false) };
             if at > end {
-                self.heap.push(at, slot, event);
+                self.queue.push(at, slot, event);
                 self.now = end;
                 return Ok(false);
             }

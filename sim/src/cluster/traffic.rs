@@ -10,10 +10,10 @@ use super::said::Said;
 use super::{Cluster, Event, Link};
 use crate::edge::{letter, network_key, player, player_peer, read_answers, read_letter, read_node, to_node, to_player};
 use crate::half::Look;
-use crate::heap::Time;
 use crate::network::{End, Packet};
 use crate::players::Letter;
 use crate::properties::{Broken, Property};
+use crate::queue::Time;
 
 /// Until a node notices that another is gone, at most: the idle time of a connection.
 const IDLE: Time = 3_000_000;
@@ -72,7 +72,7 @@ impl Cluster {
         for other in (0..self.ends()).filter(|other| *other != slot) {
             let Some(number) = self.links.between(slot, other) else { continue };
             let after = if at_once { 1 } else { self.draw.below(IDLE) };
-            self.heap.push(self.now + after, other, Event::Ends(Link { pair: (slot, other), number }));
+            self.queue.push(self.now + after, other, Event::Ends(Link { pair: (slot, other), number }));
         }
     }
 
@@ -166,7 +166,7 @@ impl Cluster {
         self.network.send(self.now, Packet { from: End::Node(from), to: End::Node(to), bytes }, arrivals);
         if self.network.traffic.lost > lost && self.lost_over.insert(link.pair, link.number) != Some(link.number) {
             let after = self.draw.between(50_000, IDLE);
-            self.heap.push(self.now + after, to, Event::Again(link));
+            self.queue.push(self.now + after, to, Event::Again(link));
         }
     }
 
@@ -209,7 +209,7 @@ impl Cluster {
                 End::Node(slot) => slot,
                 End::Player(_) => self.plan.nodes,
             };
-            self.heap.push(at, slot, Event::Arrives(packet));
+            self.queue.push(at, slot, Event::Arrives(packet));
         }
     }
 
@@ -279,7 +279,7 @@ impl Cluster {
         }
         self.put_on_the_way(arrivals);
         let wakes = self.players[player as usize].wakes().max(self.now + 1);
-        self.heap.push(wakes, self.plan.nodes, Event::Player(player));
+        self.queue.push(wakes, self.plan.nodes, Event::Player(player));
         Ok(())
     }
 

@@ -9,9 +9,9 @@ use storage::backend::Fault as DiskFault;
 use super::lives::SYNC;
 use super::{Cluster, Event, Undo};
 use crate::fault::Fault;
-use crate::heap::Time;
 use crate::network::End;
 use crate::properties::Broken;
+use crate::queue::Time;
 
 /// The height from which on a disk may be lost.
 const BEGUN: Height = Height(8);
@@ -37,7 +37,7 @@ impl Cluster {
     pub(super) fn next_fault(&mut self, fault: Fault) {
         let (least, most) = every(fault);
         let at = self.now + self.draw.between(least, most);
-        self.heap.push(at, self.plan.nodes, Event::Goes(fault, self.rests));
+        self.queue.push(at, self.plan.nodes, Event::Goes(fault, self.rests));
     }
 
     /// Something goes wrong, unless nothing does any more.
@@ -125,7 +125,7 @@ impl Cluster {
 
     fn later(&mut self, slot: usize, fault: Fault, least: Time, most: Time, undo: Undo) {
         let at = self.now + self.draw.between(least, most);
-        self.heap.push(at, slot as u32, Event::Over(fault, undo));
+        self.queue.push(at, slot as u32, Event::Over(fault, undo));
     }
 
     /// Kills a process. Says whether there was one.
