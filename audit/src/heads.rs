@@ -53,7 +53,7 @@ struct HeadChain<'a> {
     height: Height,
     parent: Hash,
     parent_time_ms: u64,
-    /// Of the last height and of the one before it.
+    /// Root chains of the last height and of the one before it.
     root_chains: [Hash; 2],
     root: Hash,
 }

@@ -58,7 +58,7 @@ impl ReadOptions {
         self.machines(setup, 1)
     }
 
-    /// The same for a reader that holds `count` machines at a time.
+    /// A machine at genesis, for a reader that holds `count` machines at a time.
     ///
     /// # Errors
     /// As [`ReadOptions::machine`].

@@ -25,7 +25,7 @@ pub fn refused_block(block: &Block, context: &BlockContext<'_>, turns: &Validato
     }
 }
 
-/// The same of a header without the body that it had.
+/// Both values of the field for which a header without the body that it had was refused.
 pub fn refused_head(
     header: &Header,
     carried: Option<&Certificate>,

@@ -448,7 +448,7 @@ impl<'a> Base<'a> {
         Ok(self.loaded(at)?.0)
     }
 
-    /// The same, and whether the record has that height itself.
+    /// A walk from the snapshot at a height, and whether the record has that height itself.
     fn loaded(&self, at: Height) -> anyhow::Result<(Walker, bool)> {
         let stored = StoredSnapshot::open(&self.backend, self.dir, self.catalog, at)?;
         check_groups(&stored, &self.setup)?;

@@ -55,7 +55,8 @@ pub const BLOCK_PLEDGES_MAX: usize = 4_096;
 pub const OPENING_GAP_MS_MAX: u64 = 1_000;
 /// Milliseconds that a player may have to open a roll, at least: more than one block can count.
 pub const OPEN_MS_MIN: u32 = 2_000;
-/// The same, at most: a node that starts again reads the blocks that closed bets from as far back.
+/// Milliseconds that a player may have to open a roll, at most: a node that starts again reads the blocks that closed bets from as
+/// far back.
 pub const OPEN_MS_MAX: u32 = 60_000;
 /// Blocks that closed bets and are kept for those who open them: as many as there can be in the longest deadline, and as many
 /// again.
@@ -75,7 +76,8 @@ pub const FOREIGN_MAX: usize = PENDING_MAX;
 /// Intents of one other node that are looked at though none was applied: as many as enter in a fifth of a second, before the first
 /// of them can have its receipt.
 pub const UNPROVEN_MAX: u64 = 2_048;
-/// The same in each tick above that: 800 a second, of which verification takes a fiftieth of a core.
+/// Such intents of one other node that are looked at in each tick above [`UNPROVEN_MAX`]: 800 a second, of which verification takes
+/// a fiftieth of a core.
 pub const UNPROVEN_PER_TICK: u64 = 4;
 /// Blocks that may be decided and not yet settled.
 pub const UNSETTLED_MAX: usize = 2;
@@ -115,7 +117,7 @@ pub const SPAN_PAGES: u64 = 64;
 pub const PEERS_MAX: u32 = 20_000;
 /// Intents of one connection that may be without an answer: as many numbers as an account's window holds.
 pub const PEER_CREDIT: u32 = NUMBER_WINDOW as u32;
-/// The same of pledges and openings: two messages of them.
+/// Pledges and openings of one connection that may be without an answer: two messages of them.
 pub const PEER_PLEDGE_CREDIT: u32 = 2 * MESSAGE_PLEDGES_MAX as u32;
 /// Tables and accounts that one connection may watch.
 pub const PEER_WATCHES_MAX: usize = 16;
@@ -177,8 +179,8 @@ pub const SKIP_HEIGHTS: u64 = 1_024;
 // Order: what is verified together, and what is kept of others' proposals.
 /// Signatures that share one batch equation, whatever the number of threads.
 pub const SIGNATURES_PER_TASK: usize = 256;
-/// The same where as many are verified at once as a replay takes, so that each of many workers has a task still: a larger equation
-/// costs less for each.
+/// Signatures that share one batch equation where as many are verified at once as a replay takes, so that each of many workers has a
+/// task still: a larger equation costs less for each.
 pub const SIGNATURES_PER_LARGE_TASK: usize = 1_024;
 /// Players' keys that are kept as points of the curve, some 300 bytes each.
 pub const KNOWN_KEYS_MAX: usize = 8_192;
@@ -274,11 +276,11 @@ pub const DISK_FULL_PLEDGES_MAX: usize = 1 << 14;
 pub const RECEIVE_WINDOW: u32 = 32 * 1024;
 /// Bytes that this node may have sent and a peer not acknowledged, once the peer plays.
 pub const SEND_WINDOW: u32 = 16 * 1024;
-/// Both, before a peer plays.
+/// Either window, before a peer plays.
 pub const IDLE_WINDOW: u32 = 4 * 1024;
 /// Bytes of updates that wait in this process for a connection.
 pub const UPDATES_QUEUE_BYTES: usize = 16 * 1024;
-/// Bytes of answers that do.
+/// Bytes of answers that wait in this process for a connection.
 pub const ANSWERS_QUEUE_BYTES: usize = 12 * 1024;
 /// Bytes of messages that go before answers: a welcome, and to nodes a standing and a list of peers.
 pub const CONTROL_QUEUE_BYTES: usize = 8 * 1024;
@@ -376,7 +378,7 @@ pub const SNAPSHOT_INDEX_BYTES_MAX: u64 = 256 << 20;
 pub const SNAPSHOT_INDEX_COPY_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of memory that an open index of snapshots may use for its cache.
 pub const SNAPSHOT_INDEX_CACHE_BYTES: usize = 8 << 20;
-/// The same for an index that was copied into memory to be checked: all of it is there already.
+/// Bytes of memory for the cache of an index that was copied into memory to be checked: all of it is there already.
 pub const SNAPSHOT_INDEX_COPY_CACHE_BYTES: usize = 1 << 20;
 /// Bytes of the mark of a session to which a snapshot is coming, at most.
 pub const ARRIVAL_BYTES_MAX: u64 = 4_096;

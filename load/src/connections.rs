@@ -20,7 +20,7 @@ pub struct Counted {
     pub users: u64,
     /// Connections that were to be dropped.
     pub asked: u64,
-    /// Those that were.
+    /// Connections that were dropped, as was asked.
     pub dropped: u64,
     /// Connections that were lost, and nobody had asked for that.
     pub lost: u64,

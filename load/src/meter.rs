@@ -24,9 +24,9 @@ pub struct Sample {
 /// What was seen in a second.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Seen {
-    /// Of the node, or of all nodes; none where none was seen.
+    /// What the node used, or all nodes together; none where none was seen.
     pub node: Option<Sample>,
-    /// Of the generator; none where it is one process with the node.
+    /// What the generator used; none where it is one process with the node.
     pub own: Option<Sample>,
 }
 

@@ -72,7 +72,7 @@ pub struct Report {
     pub refusals: BTreeMap<String, u64>,
     /// Quantile, 0 to 1, and milliseconds, from when an intent was due to leave until its receipt.
     pub receipt_cdf: Vec<(f64, f64)>,
-    /// The same until the first word that the node has it.
+    /// Quantile, 0 to 1, and milliseconds, from when an intent was due to leave until the first word that the node has it.
     pub acknowledgement_cdf: Vec<(f64, f64)>,
     /// The run second by second.
     pub seconds: Vec<Second>,
@@ -148,15 +148,15 @@ pub struct Summary {
     pub rate: f64,
     /// The time within which half of the receipts came.
     pub p50_ms: f64,
-    /// 95 of 100.
+    /// The time within which 95 of 100 receipts came.
     pub p95_ms: f64,
-    /// 99 of 100.
+    /// The time within which 99 of 100 receipts came.
     pub p99_ms: f64,
-    /// All of them.
+    /// The time within which all receipts came.
     pub max_ms: f64,
     /// The most memory that the node held, in megabytes; none where nobody saw it, since the node runs elsewhere.
     pub rss_mb: Option<f64>,
-    /// The node's processor time, in the same way; 100 is one core.
+    /// The node's processor time, where 100 is one core; none where nobody saw it.
     pub cpu_percent: Option<f64>,
     /// Whether a replay of the session gave the same roots; none where the session is not this run's.
     pub replay_ok: Option<bool>,
@@ -167,13 +167,13 @@ pub struct Summary {
 /// The times within which shares of a run's answers came.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Latencies {
-    /// Half of them.
+    /// The time within which half of the answers came.
     pub p50_ms: f64,
-    /// 95 of 100.
+    /// The time within which 95 of 100 answers came.
     pub p95_ms: f64,
-    /// 99 of 100.
+    /// The time within which 99 of 100 answers came.
     pub p99_ms: f64,
-    /// All of them.
+    /// The time within which all answers came.
     pub max_ms: f64,
 }
 
@@ -190,11 +190,11 @@ pub struct Second {
     pub settled: u64,
     /// Intents refused.
     pub refused: u64,
-    /// Half of the second's receipts came within it.
+    /// The time within which half of the receipts of the second came.
     pub p50_ms: f64,
-    /// 95 of 100.
+    /// The time within which 95 of 100 receipts of the second came.
     pub p95_ms: f64,
-    /// All of them.
+    /// The time within which all receipts of the second came.
     pub max_ms: f64,
     /// Processor time of the node; 100 is one core. None where it was not seen in that second, as the next two.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -45,7 +45,7 @@ const WINDOW_MS: u64 = 2_000;
 /// Chips of an account: four hours of bets do not use them up.
 const GRANT: u64 = 1_000_000;
 
-/// Where a run takes site.
+/// Where a run takes place: at a node that runs already, or at nodes that it starts.
 pub struct RunSite {
     /// A node that runs already, or none: then one is started.
     pub target: Option<SocketAddr>,
@@ -259,7 +259,7 @@ pub(super) struct Judged<'a> {
     pub(super) notes: Vec<String>,
 }
 
-/// Of the receipts' P95, the part by which the generator may be late before a reader is told that it measures itself.
+/// The part of the receipts' P95 by which the generator may be late before a reader is told that it measures itself.
 const OWN_PART: f64 = 0.2;
 
 /// What was heard that a reader has to know, beside the figures.
@@ -461,7 +461,7 @@ fn seconds(heard: &Heard, samples: &[Seen]) -> Vec<Second> {
     })
 }
 
-/// Of the rate at which acknowledgements begin to wait, the part up to which they are judged: a moment's rate is not the mean one.
+/// The part of the rate at which acknowledgements begin to wait up to which they are judged: a moment's rate is not the mean one.
 const JUDGED_PART: f64 = 5.0 / 6.0;
 
 /// What was wanted, and what was found.

@@ -44,7 +44,7 @@ pub struct Told {
     pub tick: Tick,
     /// What the node's clock shows, in milliseconds since the Unix epoch.
     pub now_ms: u64,
-    /// The same moment as the node's disk counts time.
+    /// The moment of `now_ms` as the node's disk counts time.
     pub at: Duration,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct NodeClock {
     began: (Instant, u64),
     now_ms: u64,
     wall: WallClock,
-    /// The moment from which what cannot be set is counted.
+    /// Zero of the clock that cannot be set; the wall's clock is held against it to find out that it was set.
     started: Instant,
     /// By how many milliseconds the wall's clock was found to have been set, until it is told.
     step_ms: Option<i64>,

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 /// [`net::wire::Decoder::between_nodes`] reads them. What is handed to [`Edge::send`] may leave at once: a vote or a share
 /// is handed over when what it says is on disk.
 pub trait Edge {
-    /// What arrived since the last time, in order; a bounded number. Says whether intents are among it: while many arrive, some
-    /// ticks leave them to the next.
+    /// What arrived since the last time, in order; a bounded number. Returns whether it looked for intents: while very many arrive,
+    /// only every fourth call does.
     fn take_inputs(&mut self, inputs: &mut Vec<Input>) -> bool;
 
     /// The intents alone that arrived since the last time, a bounded number: whatever else did stays where it is. One that has them in

@@ -73,7 +73,7 @@ pub struct Options {
 
 /// A session that was begun or found.
 pub struct StartedNode {
-    /// The validator.
+    /// The validator's or follower's machine.
     pub machine: Machine,
     /// Who writes the journal and the consensus log.
     pub storage: Box<dyn Recording>,

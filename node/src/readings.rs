@@ -141,7 +141,7 @@ pub struct TickReadings {
     pub snapshot_longest_hold_us: u64,
     /// Validators that there are.
     pub validators: u64,
-    /// Those of them that are connected, itself included; 0 where it is none of them.
+    /// Validators that are connected, itself included; 0 where it is none.
     pub heard: u64,
     /// Milliseconds between the times of two blocks, at least.
     pub block_interval_ms: u64,
@@ -513,7 +513,7 @@ pub(crate) struct NodeState {
     pub missing_shares: SlotList,
     /// Validators that there are.
     pub validators: u32,
-    /// Those of them that are connected, itself included; 0 where it is none of them.
+    /// Validators that are connected, itself included; 0 where it is none.
     pub heard: u32,
     /// Times that a false signature made the keys of those who sent intents rest.
     pub known_keys_rests: u64,

@@ -298,7 +298,7 @@ impl Node {
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// One node: a validator, with its disk, its network, and its simulated players.
+/// One node, a validator or one that follows, with its disk, and with its network and simulated players if it has any.
 pub struct Node {
     machine: Machine,
     storage: Box<dyn Recording>,
@@ -318,9 +318,11 @@ pub struct Node {
     /// The height that it began with.
     found: Height,
     standing: ChainProgress,
-    /// Whether the last tick looked for intents, how many before it left them to the next, and the quanta that it may take.
+    /// Whether the last tick looked for intents.
     took_intents: bool,
+    /// Ticks since then that left intents to the next one.
     left: u64,
+    /// Quanta that this tick may take: its own, and those of the ticks that left it their intents.
     quanta: u64,
     inputs: Vec<Input>,
     outputs: Vec<Output>,

@@ -40,9 +40,9 @@ impl TickThrottle {
 /// A node's throttles, for whoever watches it.
 #[derive(Clone, Default, Debug)]
 pub struct Throttles {
-    /// Of the tick's thread.
+    /// What the tick's thread is held back by.
     pub tick: Arc<TickThrottle>,
-    /// Of the archive's thread; none where the disk is stepped with the node.
+    /// What the archive's thread is held back by; none where the disk is stepped with the node.
     pub archive: Option<Arc<ArchiveThrottle>>,
 }
 

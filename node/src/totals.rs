@@ -23,11 +23,11 @@ pub struct Totals {
     pub sent: u64,
     /// Receipts that went out, settled and refused.
     pub receipts: u64,
-    /// Those of them that were refusals before any block.
+    /// Receipts that were refusals before any block.
     pub turned_away: u64,
     /// Intents that this node did not take.
     pub shed: u64,
-    /// Those of the receipts that were refusals, by code.
+    /// Receipts that were refusals, by code.
     pub refusals: BTreeMap<&'static str, u64>,
     /// Ticks that the clock passed by.
     pub ticks_missed: u64,

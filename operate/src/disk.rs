@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 /// How often the sizes of a session's files are added up.
 const SIZES_EVERY: Duration = Duration::from_secs(10);
-/// Over which time it is said how fast they grow.
+/// Over which time it is said how fast those files grow.
 const GROWS_OVER: Duration = Duration::from_secs(5 * 60);
-/// The same once they have come to the bound of the journal: what is filled from then on is given up again a while later, and only
+/// That time once they have come to the bound of the journal: what is filled from then on is given up again a while later, and only
 /// what is left after hours of it is growth.
 const GROWS_OVER_AT_BOUND: Duration = Duration::from_secs(6 * 3_600);
 /// Sizes that are kept.

@@ -30,7 +30,7 @@ impl History {
         self.0.back()
     }
 
-    /// All of them, the oldest first.
+    /// All readings, the oldest first.
     pub fn all(&self) -> impl Iterator<Item = &Reading> {
         self.0.iter()
     }

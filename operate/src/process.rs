@@ -136,9 +136,9 @@ impl ThreadReading {
 /// What threads had that have ended, as far as it was seen: what is counted of all threads never becomes less.
 #[derive(Default)]
 pub struct EndedThreads {
-    /// Those that were there the last time, by number.
+    /// Threads that were there the last time, by number.
     seen: BTreeMap<u64, ThreadReading>,
-    /// By name, of which a program has a few.
+    /// What ended threads had, by name, of which a program has a few.
     ended: BTreeMap<String, ThreadReading>,
 }
 

@@ -125,11 +125,11 @@ pub struct NetworkReading {
     pub counters: Vec<(&'static str, u64)>,
     /// Connections.
     pub connections: u64,
-    /// Of at most.
+    /// Connections that there may be (`net.connections_max`).
     pub connections_max: u64,
-    /// Bytes that they may hold together now.
+    /// Bytes that the connections that there are may hold together now.
     pub reserved_bytes: u64,
-    /// Of at most.
+    /// Bytes that connections may hold together (`net.buffer_bytes_max`).
     pub buffer_bytes_max: u64,
     /// Bytes of both that are kept for validators, whether they are connected or not.
     pub kept_bytes: u64,
@@ -188,7 +188,7 @@ pub struct ResourceReading {
     pub levels: [Level; Resource::ALL.len()],
     /// How often each reaction began, by its name.
     pub begun: Vec<(&'static str, u64)>,
-    /// Those that are on.
+    /// The names of the reactions that are on.
     pub on: Vec<&'static str>,
 }
 
@@ -210,7 +210,7 @@ pub struct OwnReading {
 pub struct Reading {
     /// The moment, for rates.
     pub at: Instant,
-    /// The same on the wall, in milliseconds since the Unix epoch.
+    /// The moment by the wall's clock, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// Since the monitor started.
     pub uptime: Duration,

@@ -39,11 +39,11 @@ pub struct NodeKeys {
 /// about another's, and each can be kept, renewed or lost alone.
 #[derive(Clone, Copy)]
 pub struct NodeSeeds<'a> {
-    /// Of the key for votes and proposals.
+    /// The secret of the key for votes and proposals.
     pub vote: &'a [u8; 32],
-    /// Of the key for dealing shares.
+    /// The secret of the key for dealing shares.
     pub dealer: &'a [u8; 32],
-    /// Of the beacon's group key.
+    /// The secret of its part in the beacon's group key.
     pub beacon: &'a [u8; 32],
 }
 

@@ -17,7 +17,7 @@ use engine::message::certificate::Beacon;
 pub enum Signatures {
     /// Ed25519 and BLS12-381; each is verified once.
     Real,
-    /// The same, and nothing is remembered: every node verifies all that it hears, in batches, as outside.
+    /// Ed25519 and BLS12-381, and nothing is remembered: every node verifies all that it hears, in batches, as outside.
     Unshared,
     /// Hashes that stand for them, which nobody could tell from forged ones without this memory. Nothing is proved by them.
     Simulated,

@@ -15,7 +15,7 @@ use crate::signature::{PublicKey, key_is_acceptable};
 pub struct Validators {
     keys: Arc<[PublicKey]>,
     hash: Hash,
-    /// Those who lose their first turn at this height.
+    /// The validators who lose their first turn at this height.
     skipped: Slots,
 }
 

@@ -20,13 +20,13 @@ pub struct Worth {
     pub pays: String,
     /// Probability of a profit, in percent.
     pub p_win: String,
-    /// The same as a fraction, where that is short.
+    /// Probability of a profit as a fraction, where that is short.
     pub p_win_fraction: Option<String>,
     /// Probability of a push in percent, where there is one.
     pub p_push: Option<String>,
     /// Expected profit per chip.
     pub ev: String,
-    /// The same as a fraction, where that is short.
+    /// Expected profit per chip as a fraction, where that is short.
     pub ev_fraction: Option<String>,
     /// The house edge in percent.
     pub edge: String,

@@ -10,7 +10,7 @@ use words::Failure;
 pub(crate) struct Problems(pub(crate) BTreeMap<String, Lost>);
 
 impl Problems {
-    /// All of them, each with its address.
+    /// All problems in words, each with its address.
     pub(crate) fn words(&self) -> String {
         self.0.iter().map(|(address, lost)| words_at(address, lost)).collect::<Vec<_>>().join("; ")
     }

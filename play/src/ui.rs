@@ -167,7 +167,7 @@ pub fn key(event: KeyEvent, game: &Game, ui: &mut Ui) -> Option<Action> {
     key_at(event, Instant::now(), game, ui)
 }
 
-/// The same at a given moment.
+/// What a key means that is pressed at a given moment, and what the person wants by it.
 pub fn key_at(event: KeyEvent, now: Instant, game: &Game, ui: &mut Ui) -> Option<Action> {
     if event.kind == KeyEventKind::Release {
         return None;

@@ -41,9 +41,9 @@ use engine::Height;
 /// What a run took of the processor's time, from the start of its nodes to the last event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
-    /// All of it.
+    /// All that the run took.
     pub whole: Duration,
-    /// Real cryptography.
+    /// What real cryptography took of it.
     pub cryptography: Duration,
 }
 
@@ -67,7 +67,7 @@ pub fn run(plan: &Plan, look: impl FnMut(Height, u64)) -> anyhow::Result<Outcome
     Ok(run_timed(plan, look)?.0)
 }
 
-/// The same, and what it took until the sessions were read again.
+/// Runs a plan to its end as [`run`] does, and says what it took until the sessions were read again.
 ///
 /// # Errors
 /// As [`run`].

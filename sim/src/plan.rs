@@ -86,7 +86,7 @@ pub enum Plant {
     FenceIgnored,
 }
 
-/// All of them, with their names and the faults without which nobody could notice.
+/// All plants, with their names and the faults without which nobody could notice.
 const PLANTS: [(Plant, &str, &[Fault]); 10] = [
     (Plant::TooFewAgree, "quorum-2f", &[Fault::Partition]),
     (Plant::ShareOnPrecommit, "share-on-precommit", &[]),
@@ -101,7 +101,7 @@ const PLANTS: [(Plant, &str, &[Fault]); 10] = [
 ];
 
 impl Plant {
-    /// All of them.
+    /// All plants.
     pub fn all() -> impl Iterator<Item = Self> {
         PLANTS.into_iter().map(|(plant, ..)| plant)
     }

@@ -101,7 +101,7 @@ impl Storage {
         Arc::clone(&self.turns)
     }
 
-    /// The same of the thread that looks after sealed segments.
+    /// How often the thread has turned that looks after sealed segments.
     pub fn archive_turns(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.archive_turns)
     }

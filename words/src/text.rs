@@ -13,7 +13,7 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     read_from(File::open(path)?, bytes_max)
 }
 
-/// The same of anything that can be read.
+/// All of what can be read, if it has at most `bytes_max` bytes.
 ///
 /// # Errors
 /// As [`read`].

@@ -51,7 +51,7 @@ pub struct Bisected {
     pub others: Vec<Difference>,
     /// What else there is to say.
     pub notes: Vec<String>,
-    /// Both images, if they were written.
+    /// The files of both images, if they were written.
     pub images: Vec<PathBuf>,
 }
 

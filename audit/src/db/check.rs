@@ -147,12 +147,12 @@ struct Heights {
     /// Root chains that blocks name of heights that are not settled yet: a restart decides again what its log has, and settles
     /// then.
     named: BTreeMap<Height, Hash>,
-    /// Of the last settled height and of the one before it.
+    /// Root chains of the last settled height and of the one before it.
     root_chains: [Hash; 2],
     roots: Roots,
     /// What is wrong, as far as it is told.
     problems: Vec<String>,
-    /// What else is.
+    /// Problems beside those.
     more: u64,
 }
 
@@ -162,7 +162,7 @@ struct Heights {
 struct Roots(BTreeMap<Height, Option<Hash>>);
 
 impl Roots {
-    /// Those of the snapshots that a session has.
+    /// Roots that the snapshots of a session are to be compared with, none of them known yet.
     fn wanted(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, report: &mut CheckReport) -> anyhow::Result<Self> {
         let catalog = or_damage(read_catalog(backend, dir, chain), dir, report)?;
         Ok(Self(catalog.snapshots.keys().map(|height| (*height, None)).collect()))

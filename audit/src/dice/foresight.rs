@@ -15,10 +15,10 @@ pub enum Foresight {
 }
 
 impl Foresight {
-    /// All of them.
+    /// Every kind of foresight, from none to that of anybody who has the seed.
     pub const ALL: [Self; 3] = [Self::Neither, Self::Operator, Self::Seed];
 
-    /// Of a roll, by where the chain's keys come from and what its table's dice follow from.
+    /// Who can foresee a roll, by where the chain's keys come from and what its table's dice follow from.
     pub const fn of(keys: KeySource, dice: DiceSource) -> Self {
         match (keys, dice) {
             // The seed gives the beacon's key; what a simulated player brings follows from it as well.

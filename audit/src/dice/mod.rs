@@ -76,7 +76,7 @@ pub const LATE_MAX: usize = 1_000;
 pub struct LateOpening {
     /// The height that has the opening.
     pub height: Height,
-    /// Of a pledged table: at others nobody opens a roll.
+    /// The table, a pledged one: at others nobody opens a roll.
     pub table: TableId,
     /// Which of the table's rolls, from 1.
     pub roll: u32,
@@ -105,7 +105,7 @@ pub struct DiceAudit {
     pub proposers: Vec<Rolls>,
     /// Rolls that nobody opened in time: their bets went to nobody, and no dice were drawn.
     pub forfeited: u64,
-    /// Those of them that were opened too late, the first [`LATE_MAX`]: what would have been.
+    /// Forfeited rolls that were opened too late, the first [`LATE_MAX`]: what would have been.
     pub late: Vec<LateOpening>,
     /// The faces of all rolls.
     pub faces: Faces,

@@ -119,7 +119,7 @@ impl History {
         Ok(Self { dir, reading, setup, cache, ranges, root_chains, catalog, live, on_height: Box::new(|_| ()) })
     }
 
-    /// The same, with somebody who hears of the heights that are executed.
+    /// This history, with somebody who hears of the heights that are executed.
     pub fn watched(self, on_height: impl Fn(Height) + 'static) -> Self {
         Self { on_height: Box::new(on_height), ..self }
     }

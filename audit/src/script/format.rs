@@ -65,7 +65,7 @@ pub struct Action {
     pub op: Op,
     /// On which bet.
     pub bet: String,
-    /// And box number.
+    /// The box number of that bet, if it has one.
     pub number: Option<u8>,
 }
 

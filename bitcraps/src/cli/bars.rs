@@ -16,7 +16,7 @@ pub fn bar(watched: bool, length: u64, template: &'static str) -> ProgressBar {
     in_style(watched, ProgressBar::new(length), template)
 }
 
-/// The same of what has no length.
+/// A sign of what goes on and has no length, or none where nobody watches.
 ///
 /// # Panics
 /// As [`bar`].

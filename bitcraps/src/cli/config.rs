@@ -36,7 +36,7 @@ pub struct SetArgs {
 }
 
 impl SetArgs {
-    /// All of them, in order.
+    /// The values that were set on the command line, in order.
     pub fn all(&self) -> &[String] {
         &self.set
     }

@@ -164,7 +164,7 @@ impl Run {
         Some(Failure::Mismatch(format!("{}: {seen}\n  again: {}", property.name(), self.plan.repeat())))
     }
 
-    /// The same for programs.
+    /// Adds what was broken to the output for programs.
     fn add_broken(&self, value: &mut Value) {
         if let Some(Broken { property, seen }) = &self.outcome.broken {
             value["broken"] = json!(property.name());

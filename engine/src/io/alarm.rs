@@ -49,7 +49,7 @@ pub enum Alarm {
     BeaconStalls {
         /// The decided height.
         height: Height,
-        /// Those whose shares are missing.
+        /// The validators whose shares are missing.
         missing: SlotList,
     },
     /// All nodes that are ahead have given up the blocks that come next here.

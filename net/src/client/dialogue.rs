@@ -34,8 +34,8 @@ pub(super) struct Dialogue {
     genesis_wanted: bool,
     /// The highest height of which this client has seen anything.
     seen: Height,
-    /// The same before the present connection: what its node shows of the time before that is not shown. What one node says comes in
-    /// order, but on two streams: a receipt may overtake the roll that was before it.
+    /// The highest height that was seen before the present connection: what its node shows of the time before that is not shown.
+    /// What one node says comes in order, but on two streams: a receipt may overtake the roll that was before it.
     seen_before: Height,
     /// Since when every node that kept this client for a while was too far behind.
     behind_since: Option<Duration>,

@@ -25,7 +25,7 @@ pub(crate) enum Allowance {
     Playing,
     /// A node with all that goes between nodes: one that this node was told of, or one of a few others.
     Node,
-    /// The same for a validator, out of what is kept for validators.
+    /// A validator, with all that goes between nodes, out of what is kept for validators.
     Validator,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Admission {
 #[derive(Default)]
 struct Block {
     connections: u32,
-    /// Those of them that are half open, and may have begun in another's name.
+    /// Connections of it that are half open, and may have begun in another's name.
     unproven: u32,
     connects: Meter,
     /// Accounts that were asked for.

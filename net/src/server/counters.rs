@@ -24,7 +24,7 @@ pub struct Counters {
     pub handshakes_failed: AtomicU64,
     /// Connections that this node closed for what they did or did not do.
     pub closed: AtomicU64,
-    /// Of them, those that did not read.
+    /// Connections that this node closed since they did not read.
     pub slow_readers: AtomicU64,
     /// Keys that were banned.
     pub banned: AtomicU64,
@@ -32,7 +32,7 @@ pub struct Counters {
     pub intents: AtomicU64,
     /// Intents, pledges and openings that were shed before the tick.
     pub shed: AtomicU64,
-    /// Of them, those for which the tick, which was behind, had no room.
+    /// Of what was shed, that for which the tick, which was behind, had no room.
     pub busy: AtomicU64,
     /// Messages that were handled; of intents, each one.
     pub handled: AtomicU64,

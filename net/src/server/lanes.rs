@@ -175,7 +175,7 @@ pub(super) struct Said {
     urgent: Receiver<()>,
 }
 
-/// Both ends.
+/// Where what came is put in, and where the tick takes it.
 pub(super) fn intake() -> (Intake, Said) {
     let ((said_in, said), (urgent_in, urgent)) = (crossbeam_channel::unbounded(), crossbeam_channel::bounded(1));
     (Intake { said: said_in, urgent: urgent_in }, Said { said, urgent })

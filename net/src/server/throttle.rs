@@ -12,7 +12,7 @@ use engine::trim::TrimRequest;
 /// would have been two. A server with nothing to do does not turn at all, so that the first packet after a pause is
 /// answered at once.
 const TURN: Duration = Duration::from_millis(1);
-/// The same where what arrives waits for others anyway.
+/// How long a turn waits after the one before where what arrives waits for others anyway.
 const SHARED_TURN: Duration = Duration::from_millis(2);
 
 /// How the network works now.

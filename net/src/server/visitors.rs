@@ -58,7 +58,7 @@ pub(super) struct Visit<'a> {
     pub kind: Kind,
     /// Why, in a word of a small set: what is not told is counted by it.
     pub reason: &'static str,
-    /// The same for a person, or nothing.
+    /// The reason in words for a person, or nothing.
     pub text: &'a str,
     /// The IP address, IPv4 as IPv4-mapped IPv6.
     pub address: [u8; 16],

@@ -20,7 +20,7 @@ pub enum Direction {
     ToNode,
     /// To whoever opened the connection.
     ToClient,
-    /// Both ways between two nodes, on streams that carry nothing else.
+    /// Either way between two nodes, on streams that carry nothing else.
     Between,
 }
 

@@ -79,7 +79,7 @@ impl Channel {
 /// Tells changes. Dropped, it tells what waits and is waited for by nobody.
 pub struct Channels {
     config: AlertsConfig,
-    /// Those that the configuration names.
+    /// The channels that the configuration names.
     channels: Vec<Channel>,
 }
 

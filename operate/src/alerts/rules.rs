@@ -110,7 +110,7 @@ const fn at(value: f64, seconds: u32) -> Option<Threshold> {
 const HOUR: f64 = 3_600.0;
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// Of the validators whose absence ends the quorum, the share that is away.
+/// The share that is away of as many validators as end the quorum by their absence.
 const VALIDATORS_AWAY: Expr = Ratio(
     &Less(&Now("bitcraps_validators"), &Now("bitcraps_validators_heard")),
     &Sum(&Less(&Now("bitcraps_validators"), &Now("bitcraps_validators_quorum")), &Fixed(1.0)),

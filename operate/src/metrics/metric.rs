@@ -10,7 +10,7 @@ use crate::reading::Reading;
 pub enum Source {
     /// A number that only grows.
     Counter(fn(&Reading) -> Option<u64>),
-    /// The same in fractions.
+    /// A number that only grows, and is no whole one.
     FractionCounter(fn(&Reading) -> Option<f64>),
     /// How it is now.
     Gauge(fn(&Reading) -> Option<f64>),
@@ -18,7 +18,7 @@ pub enum Source {
     Labelled(&'static str, fn(&Reading) -> Vec<(String, f64)>),
     /// How long something took, each time, by buckets.
     Times(fn(&Reading) -> &Histogram),
-    /// The same, for each value of a label.
+    /// How long something took, each time, by buckets, for each value of a label.
     LabelledTimes(&'static str, fn(&Reading) -> &[(&'static str, Histogram)]),
 }
 

@@ -45,9 +45,9 @@ impl Handles {
 /// How scarce everything is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Levels {
-    /// By the number of the resource.
+    /// How scarce each resource is, by its number.
     pub resources: [Level; Resource::ALL.len()],
-    /// Of the disk's room alone.
+    /// How scarce the disk's room is, by itself.
     pub room: Level,
 }
 

@@ -21,7 +21,7 @@ const HEADER: usize = size_of::<HeaderRow>();
 const MARK: usize = size_of::<MarkRow>();
 /// Bytes after the padding.
 const FOOTER: usize = size_of::<FooterRow>();
-/// Those of them that say where an index begins: the offset and the last magic.
+/// Bytes of the footer that say where an index begins: the offset and the last magic.
 pub const TAIL: usize = 16;
 
 /// How an index begins. Layout: 96 bytes.

@@ -235,7 +235,7 @@ fn lower_priority() {}
 
 /// A keeper and what it has to say.
 struct Steps {
-    /// Or why nothing can be kept any more.
+    /// The keeper, or why nothing can be kept any more.
     keeper: Result<Keeper, String>,
     said: Vec<KeeperEvent>,
 }

@@ -15,7 +15,7 @@ use super::args::{DevArgs, Pace};
 
 /// Ports that are tried for one that is free.
 const PORTS: std::ops::Range<u16> = 7_400..7_420;
-/// The same for the dashboard.
+/// Ports that are tried for the dashboard.
 const DASHBOARD_PORTS: std::ops::Range<u16> = 7_480..7_500;
 
 /// The first address on this machine that nobody listens at.
