@@ -71,7 +71,11 @@ impl Walker {
         let mut recording = Recording::open(dir)?;
         // This is asked before a machine is made: a genesis without a chain must not cost memory.
         if recording.peek()?.is_none() {
-            return Err(Failure::Data(format!("{}: the session holds no settled height", dir.display())).into());
+            return Err(Failure::Data(format!(
+                "{}: the session holds no settled height, so there is nothing to execute: ask again when its node has settled one",
+                dir.display()
+            ))
+            .into());
         }
         let machine = reading.machine(setup)?;
         Self::begin(recording, machine, None, reading)

@@ -58,7 +58,12 @@ pub fn free_places(count: u32) -> anyhow::Result<Vec<ValidatorAddress>> {
     let places: Vec<ValidatorAddress> =
         held.iter().filter_map(|socket| socket.local_addr().ok()).map(ValidatorAddress::here).collect();
     if places.len() < count as usize {
-        return Err(Failure::Data(format!("{count} free ports on this machine")).into());
+        let problem = format!(
+            "only {} of {count} UDP ports that the validators need are free on this machine from {FIRST_PORT} on: end what holds the \
+             others, or start fewer validators",
+            places.len()
+        );
+        return Err(Failure::Data(problem).into());
     }
     Ok(places)
 }
@@ -97,7 +102,7 @@ pub fn size_of(dir: &Path) -> u32 {
 /// # Errors
 /// If the first one's session cannot be read.
 pub fn genesis_of(configs: &[PathBuf]) -> anyhow::Result<Genesis> {
-    let config = Layered::load(configs.first().context("a validator")?, &[])?.config;
+    let config = Layered::load(configs.first().context("no validator was given")?, &[])?.config;
     Ok(storage::read_genesis(&config.node.data)?.0)
 }
 
@@ -115,7 +120,8 @@ pub fn open_dev(
     let (there, name) = (size_of(dir), dir.display());
     if there == nodes && configs_in(dir, nodes).all(|config| config.exists()) {
         let configs: Vec<PathBuf> = configs_in(dir, nodes).collect();
-        let keys = dev_keys(&seed_bytes(dev.seed), NonZeroU32::new(nodes).context("a validator")?);
+        let keys =
+            dev_keys(&seed_bytes(dev.seed), NonZeroU32::new(nodes).context("a cluster has one validator or more")?);
         check_seed(dir, &genesis_of(&configs)?, &keys, dev.seed)?;
         return Ok(configs);
     }
@@ -284,7 +290,7 @@ impl Cluster {
                 ended: Arc::default(),
             });
         }
-        let (genesis, chain) = storage::read_genesis(&members.first().context("a validator")?.session)?;
+        let (genesis, chain) = storage::read_genesis(&members.first().context("no validator was started")?.session)?;
         let endpoint = {
             let _inside = runtime.enter();
             socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), 1 << 20).context("a UDP socket")?

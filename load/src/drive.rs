@@ -38,7 +38,7 @@ impl Driver {
     /// # Errors
     /// If they are not all connected in time.
     pub fn connect(load: &Load, nodes: &[SocketAddr], users: Users) -> anyhow::Result<Self> {
-        let address = *nodes.first().context("a node")?;
+        let address = *nodes.first().context("there is no node to connect to")?;
         let local: SocketAddr =
             if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
         let users = Arc::new(users);

@@ -162,7 +162,7 @@ pub fn run(
     mut on_progress: impl FnMut(&Progress),
 ) -> anyhow::Result<Report> {
     let mut target = if site.target.is_none() { Some(start(load, site)?) } else { None };
-    let address = target.as_ref().map(|target| target.address).or(site.target).context("a node")?;
+    let address = target.as_ref().map(|target| target.address).or(site.target).context("no node was started")?;
     let (welcome, played) = meet(address, load.seed).map_err(|error| match error.downcast_ref::<Lost>() {
         Some(lost) => {
             let lost = lost.to_string();

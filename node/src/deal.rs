@@ -263,7 +263,7 @@ pub fn deal(
     mut secret: impl FnMut(Role, u32) -> Result<Seed, KeyFileError>,
     genesis: impl FnOnce(Vec<GenesisValidator>, HexBytes<96>) -> anyhow::Result<Genesis>,
 ) -> anyhow::Result<DealtChain> {
-    let count = u32::try_from(places.len()).ok().and_then(NonZeroU32::new).context("a validator")?;
+    let count = u32::try_from(places.len()).ok().and_then(NonZeroU32::new).context("no validator was named")?;
     let beacon = secret(Role::Beacon, 0)?;
     let seeds = |role, secret: &mut dyn FnMut(Role, u32) -> Result<Seed, KeyFileError>| {
         (0..count.get()).map(|slot| secret(role, slot)).collect::<Result<Vec<Seed>, _>>()

@@ -66,7 +66,11 @@ impl SessionArgs {
     pub fn check_root_chain(&self, dir: &Path, height: Option<Height>) -> anyhow::Result<()> {
         let Some(expected) = self.root_chain else { return Ok(()) };
         let Some((end, _)) = last_settled(dir)? else {
-            return Err(Failure::Mismatch(format!("{} has no settled height", dir.display())).into());
+            return Err(Failure::Mismatch(format!(
+                "{} has no settled height, and so no root chain to compare: give the session that --root-chain is of",
+                dir.display()
+            ))
+            .into());
         };
         let last = height.unwrap_or(end).min(end);
         let (place, found) = find_root_chain(dir, &expected, last)?;

@@ -243,7 +243,10 @@ impl Keeper {
         let free = self.backend.free_bytes(&self.folder).map_err(|error| error.to_string())?;
         let needed = ROOM + (changed * GROUP_BYTES) as u64;
         if free < needed {
-            return Err(format!("{free} bytes are free where {needed} are needed"));
+            let (dir, free, needed) = (self.folder.display(), free >> 20, needed.div_ceil(1 << 20));
+            return Err(format!(
+                "{dir} has {free} MiB free, and the next snapshot needs {needed} MiB: make room on its disk"
+            ));
         }
         let map = if self.latest.len() == groups && !foreign {
             self.latest.iter().copied().map(Some).collect()
