@@ -92,12 +92,7 @@ pub struct StartedNode {
 impl StartedNode {
     /// The node that goes on with the session.
     pub fn into_node(self, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Node {
-        let mut node = Node::new(self.machine, self.storage, players, time);
-        node.keep(self.snapshots);
-        node.serve(self.serving);
-        node.note_stops(self.stopped);
-        node.let_arrive(self.arrival);
-        node
+        Node::new(self, players, time)
     }
 }
 

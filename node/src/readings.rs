@@ -26,6 +26,7 @@ use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
 pub(crate) use self::laps::{Lap, Laps};
+use crate::snapshots::SnapshotCounts;
 use crate::totals::Totals;
 
 /// Upper ends of a histogram's buckets, in microseconds; one more bucket takes what is above.
@@ -489,15 +490,6 @@ impl Recorder {
     }
 }
 
-/// How many snapshots there were, and what they cost ticks.
-#[derive(Default)]
-pub(crate) struct SnapshotsSoFar {
-    pub taken: u64,
-    pub failed: u64,
-    pub waits: u64,
-    pub longest_hold: Duration,
-}
-
 /// How a node is at a moment.
 pub(crate) struct NodeState {
     pub progress: ChainProgress,
@@ -523,7 +515,7 @@ pub(crate) struct NodeState {
     pub behind: u64,
     /// The node has heights, and nobody has the block that comes next.
     pub past_gone: bool,
-    pub snapshots: SnapshotsSoFar,
+    pub snapshots: SnapshotCounts,
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use systems::exchange::{Clock, ExchangeError};
 use crate::arriving::Arriving;
 use crate::clock::{NodeClock, QUANTUM_MS, Time, Told};
 use crate::edge::{Edge, LocalPlayers};
+use crate::open::StartedNode;
 use crate::readings::{Lap, Laps, Recorder, nanoseconds};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
@@ -206,7 +207,7 @@ impl Node {
         self.hear_snapshots();
         self.recorder.arrived(&self.inputs, self.took_intents);
         let exchanged = self.machine.exchange(clock, &mut self.inputs, &mut self.outputs);
-        Self::noted(self.stopped.as_ref(), exchanged)?;
+        noted(&self.stopped, exchanged)?;
         assert!(self.inputs.is_empty(), "what arrived is taken once");
         Ok(())
     }
@@ -218,13 +219,11 @@ impl Node {
         assert!(self.released.is_empty(), "what was given out once is not given out again");
         let at_once = &mut self.released;
         at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
-        if let Some(serving) = &mut self.serving {
-            for output in at_once.extract_if(.., |output| matches!(output, Output::Serve { .. })) {
-                let Output::Serve { to, range } = output else { continue };
-                serving.ask(to, Asked::Range(range), self.standing.decided);
-            }
-            serving.turn(at_once);
+        for output in at_once.extract_if(.., |output| matches!(output, Output::Serve { .. })) {
+            let Output::Serve { to, range } = output else { continue };
+            self.serving.ask(to, Asked::Range(range), self.standing.decided);
         }
+        self.serving.turn(at_once);
         self.recorder.leaves(at_once);
         at_once.iter().for_each(|output| self.totals.add_output(output));
         for output in &*at_once {
@@ -233,9 +232,7 @@ impl Node {
                     AlarmLevel::Notice => tracing::warn!("{alarm}"),
                     AlarmLevel::Stuck | AlarmLevel::Violation => tracing::error!("{alarm}"),
                 },
-                Output::Diverged(divergence) => {
-                    self.stopped.iter().for_each(|notes| notes.leave_divergence(divergence));
-                }
+                Output::Diverged(divergence) => self.stopped.leave_divergence(divergence),
                 _ => {}
             }
         }
@@ -258,15 +255,14 @@ impl Node {
     /// Settles the next height if it is ready. One that must wait for a snapshot's room is settled in a later tick; virtual time
     /// stands still instead, so that a session is the same with snapshots and without.
     fn settle_next(&mut self) -> anyhow::Result<bool> {
-        let mut settled = Self::noted(self.stopped.as_ref(), self.machine.settle_ready(&mut self.outputs))?;
-        let Some(snapshots) = &mut self.snapshots else { return Ok(settled) };
+        let mut settled = noted(&self.stopped, self.machine.settle_ready(&mut self.outputs))?;
         while self.machine.is_held() && !self.clock.is_wall() {
             // Only a block that comes back makes room. Where the tick's share was used up, the next call goes on by
             // itself.
             if self.machine.waits_for_room() {
-                snapshots.await_room(&mut self.machine)?;
+                self.snapshots.await_room(&mut self.machine)?;
             }
-            settled = Self::noted(self.stopped.as_ref(), self.machine.settle_ready(&mut self.outputs))?;
+            settled = noted(&self.stopped, self.machine.settle_ready(&mut self.outputs))?;
         }
         Ok(settled)
     }
@@ -278,7 +274,7 @@ impl Node {
                 break;
             }
             let settled = self.machine.settle_ready(&mut self.outputs);
-            if !Self::noted(self.stopped.as_ref(), settled)? {
+            if !noted(&self.stopped, settled)? {
                 break;
             }
             self.totals.add_height(&self.machine);
@@ -295,6 +291,14 @@ impl Node {
     }
 }
 
+/// What the machine says; if it must stop, a note of why is left.
+fn noted<T>(stopped: &StopNotes, said: Result<T, ExchangeError>) -> anyhow::Result<T> {
+    said.map_err(|fault| {
+        stopped.leave(&fault);
+        fault.into()
+    })
+}
+
 /// How long a node that ends waits for the receipts of what it acknowledged.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -304,15 +308,15 @@ pub struct Node {
     storage: Box<dyn Recording>,
     players: Option<Box<dyn LocalPlayers>>,
     network: Option<Box<dyn Edge>>,
-    snapshots: Option<Keeping>,
-    serving: Option<Serving>,
+    snapshots: Keeping,
+    serving: Serving,
     /// A snapshot from other nodes, once it is needed; and what marks its session before.
     arriving: Option<Arriving>,
     arrival: Option<Arrival>,
     /// The tick whose group has the journal's base frame.
     base: Option<u64>,
     arrived: bool,
-    stopped: Option<StopNotes>,
+    stopped: StopNotes,
     held: UnsyncedReplies,
     clock: NodeClock,
     /// The height that it began with.
@@ -336,16 +340,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that goes on where its machine stands.
-    pub fn new(
-        mut machine: Machine,
-        storage: Box<dyn Recording>,
-        players: Option<Box<dyn LocalPlayers>>,
-        time: Time,
-    ) -> Self {
+    /// A node that goes on where the machine of its session stands.
+    pub(crate) fn new(started: StartedNode, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Self {
+        let StartedNode { mut machine, storage, mut snapshots, serving, stopped, arrival, .. } = started;
         machine.time_systems(nanoseconds);
         // No tick comes before the last block.
         let clock = NodeClock::new(time, machine.setup().genesis.start_ms, machine.chain().parent_time_ms);
+        snapshots.begin_at(clock.tick());
         let standing = machine.standing(clock.now_ms());
         let totals = Totals::begin(&machine);
         let found = totals.height;
@@ -354,13 +355,13 @@ impl Node {
             storage,
             players,
             network: None,
-            snapshots: None,
-            serving: None,
+            snapshots,
+            serving,
             arriving: None,
-            arrival: None,
+            arrival: Some(arrival),
             base: None,
             arrived: false,
-            stopped: None,
+            stopped,
             held: UnsyncedReplies::at(standing),
             clock,
             found,
@@ -378,19 +379,6 @@ impl Node {
         }
     }
 
-    /// Leaves a note from now on of why it stops, if it does.
-    pub(crate) fn note_stops(&mut self, stopped: StopNotes) {
-        self.stopped = Some(stopped);
-    }
-
-    /// What the machine says; if it must stop, a note of why is left.
-    fn noted<T>(stopped: Option<&StopNotes>, said: Result<T, ExchangeError>) -> anyhow::Result<T> {
-        said.map_err(|fault| {
-            stopped.iter().for_each(|stopped| stopped.leave(&fault));
-            fault.into()
-        })
-    }
-
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
         network.publish(self.told());
@@ -406,9 +394,7 @@ impl Node {
         if let Some(network) = self.network.take() {
             network.close();
         }
-        if let Some(snapshots) = self.snapshots.take() {
-            self.totals.snapshots = snapshots.close();
-        }
+        self.totals.snapshots = self.snapshots.close();
         self.storage.close();
         if self.totals.height == self.found && self.found > Height::GENESIS {
             // This process settled nothing, so no report has told it the root of where the record stands.

@@ -50,7 +50,7 @@ fn what_was_published_is_what_is_read() {
         block_interval_ms: 40,
         behind: 0,
         past_gone: true,
-        snapshots: SnapshotsSoFar::default(),
+        snapshots: SnapshotCounts::default(),
     };
     assert_eq!(shared.read(), TickReadings::zeroed(), "nothing is seen before");
     recorder.publish(&totals, &standing);

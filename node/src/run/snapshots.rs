@@ -3,13 +3,13 @@
 use engine::Height;
 use engine::io::Input;
 use engine::message::node::NodeMessage;
-use storage::{Arrival, Frame, FrameKind, SyncGroup};
+use storage::{Frame, FrameKind, SyncGroup};
 
 use super::Node;
 use crate::arriving::{Arriving, Turn};
 use crate::clock::QUANTUM_MS;
-use crate::serving::{Asked, Serving};
-use crate::snapshots::{Keeping, SnapshotTurn};
+use crate::serving::Asked;
+use crate::snapshots::SnapshotTurn;
 
 impl Node {
     /// What other nodes say about snapshots goes from disk to disk, past the exchange.
@@ -32,21 +32,18 @@ impl Node {
                     continue;
                 }
             };
-            if let Some(serving) = &mut self.serving {
-                // Only what is on this disk is told: a crash may take back the rest, and whoever was told would have it
-                // alone.
-                serving.ask(from, asked, self.standing.decided);
-            }
+            // Only what is on this disk is told: a crash may take back the rest, and whoever was told would have it alone.
+            self.serving.ask(from, asked, self.standing.decided);
         }
     }
 
     fn in_arrival(&mut self, work: impl FnOnce(&mut Arriving, &mut Turn<'_>)) {
-        let (Some(arriving), Some(snapshots)) = (&mut self.arriving, &mut self.snapshots) else { return };
+        let Some(arriving) = &mut self.arriving else { return };
         // Time is counted in ticks: a session that is stepped gives up a question at the same tick each time that it is
         // run.
         let now_ms = self.clock.tick().0 * QUANTUM_MS;
         let mut outputs = Vec::new();
-        let (machine, inputs) = (&self.machine, &mut self.inputs);
+        let (machine, snapshots, inputs) = (&self.machine, &mut self.snapshots, &mut self.inputs);
         work(arriving, &mut Turn { now_ms, machine, snapshots, outputs: &mut outputs, inputs });
         if let Some(network) = &mut self.network {
             network.send(&mut outputs);
@@ -94,7 +91,7 @@ impl Node {
 
     /// Gives the snapshot that is under way its share of the tick. One that is complete says which heights it needs.
     pub(super) fn snapshot(&mut self, settled: bool) {
-        let Some(snapshots) = &mut self.snapshots else { return };
+        let snapshots = &mut self.snapshots;
         let taken = snapshots.counts.taken;
         let turn = SnapshotTurn { tick: self.clock.tick(), settled, on_disk: self.standing.settled };
         snapshots.turn(&mut self.machine, &self.throttle, turn);
@@ -102,21 +99,5 @@ impl Node {
         if let Some(height) = snapshots.needed_from().filter(|_| snapshots.counts.taken > taken) {
             self.storage.keep_from(height);
         }
-    }
-
-    /// Keeps snapshots from now on.
-    pub(crate) fn keep(&mut self, mut snapshots: Keeping) {
-        snapshots.begin_at(self.clock.tick());
-        self.snapshots = Some(snapshots);
-    }
-
-    /// Answers nodes that are behind from now on.
-    pub(crate) fn serve(&mut self, serving: Serving) {
-        self.serving = Some(serving);
-    }
-
-    /// May begin at a snapshot of other nodes.
-    pub(crate) fn let_arrive(&mut self, arrival: Arrival) {
-        self.arrival = Some(arrival);
     }
 }

@@ -8,9 +8,7 @@ use engine::{Height, Tick};
 use systems::Machine;
 
 use super::Node;
-use crate::readings::{NodeState, Readings, SnapshotsSoFar};
-use crate::serving::Serving;
-use crate::snapshots::Keeping;
+use crate::readings::{NodeState, Readings};
 use crate::threads::WatchedThread;
 use crate::throttles::Throttles;
 
@@ -27,8 +25,8 @@ impl Node {
     /// workers of the pool, are with whoever started them.
     pub fn threads(&self) -> Vec<WatchedThread> {
         let own = WatchedThread::new("tick", TICK_PERIOD, Arc::clone(&self.recorder.shared().steps));
-        let snapshots = self.snapshots.iter().flat_map(Keeping::threads);
-        let serving = self.serving.iter().flat_map(Serving::threads);
+        let snapshots = self.snapshots.threads();
+        let serving = self.serving.threads();
         [own].into_iter().chain(self.storage.threads()).chain(snapshots).chain(serving).collect()
     }
 
@@ -51,7 +49,6 @@ impl Node {
 
     /// Lets others read how it is, and what it has counted so far.
     pub(super) fn publish(&mut self) {
-        let counts = self.snapshots.as_ref().map(|snapshots| &snapshots.counts);
         let order = self.machine.order_progress();
         // One without a slot votes on nothing by its operator's will, and one whose log is whole only listens before it votes, for
         // as long as it hears no quorum: of neither an operator is told that it cannot know what it signed.
@@ -72,12 +69,7 @@ impl Node {
             behind: self.behind(order.validators),
             // One that has nothing yet fetches a snapshot: it needs nobody.
             past_gone: self.machine.past_is_gone() && self.machine.chain().decided > Height::GENESIS,
-            snapshots: counts.map_or_else(SnapshotsSoFar::default, |counts| SnapshotsSoFar {
-                taken: counts.taken,
-                failed: counts.failed,
-                waits: counts.waits,
-                longest_hold: counts.longest_hold,
-            }),
+            snapshots: self.snapshots.counts.clone(),
         };
         self.recorder.publish(&self.totals, &now);
     }
@@ -126,8 +118,8 @@ impl Node {
             && self.machine.chain().unsettled.is_empty()
             && !self.machine.awaits_time()
             && self.arriving.is_none()
-            && self.serving.as_ref().is_none_or(Serving::is_idle)
-            && self.snapshots.as_ref().is_none_or(Keeping::is_idle)
+            && self.serving.is_idle()
+            && self.snapshots.is_idle()
     }
 
     /// The world alone: what it does from now on is not recorded any more.
