@@ -1,7 +1,9 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use engine::Height;
 use engine::io::Verdict;
@@ -9,8 +11,13 @@ use engine::message::intent::{Intent, IntentId};
 use net::wire::{Answer, AnswerVerdict};
 
 use super::*;
+use crate::ending;
+use crate::meter::Sample;
+use crate::rogue::RogueKind;
 use crate::scenario::tests::load;
-use crate::schedule::{self, lock};
+use crate::schedule::{self, goes_on};
+use crate::signing::SignedAhead;
+use crate::users::{PlayedChain, Users};
 
 /// Something that answers as a node does, and a generator.
 struct Stub {
