@@ -388,6 +388,8 @@ pub const STOPPED_BYTES_MAX: u64 = 64 << 10;
 pub const DIVERGED_NOTES_MAX: usize = 16;
 /// Blocks of groups from other nodes that may wait for the disk.
 pub const RECEIVED_BLOCKS_MAX: usize = 8;
+/// Nodes that are remembered for having proved a snapshot and not given it, at most: as many as there can be validators.
+pub const SNAPSHOT_SILENT_MAX: usize = VALIDATORS_MAX as usize;
 /// Questions about the past that wait, at most; each of another peer. Whoever is not answered asks another node.
 pub const SERVED_QUESTIONS_MAX: usize = 16;
 /// Bytes of decided bodies in one answer about the past: what each entry has besides, and beacons, fit beside them.

@@ -6,11 +6,11 @@
 //! ```
 //! Whoever gives what does not hold is put out, and the others go on.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use engine::image::{GroupBlock, group_value, root_of};
 use engine::io::{Input, Offence, Output};
-use engine::limits::GROUP_BYTES;
+use engine::limits::{GROUP_BYTES, SNAPSHOT_SILENT_MAX};
 use engine::message::node::{NodeMessage, NodeStanding};
 use engine::message::note::ChainNote;
 use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
@@ -51,15 +51,31 @@ pub struct Arriving {
     stage: Stage,
     /// Who proved which snapshot.
     proofs: BTreeMap<PeerId, SnapshotProof>,
-    /// Who proved one and gave no values of its groups: others are asked first.
-    silent: BTreeSet<PeerId>,
+    /// Who proved one and did not give it, the last one behind: others are asked first.
+    silent: VecDeque<Name>,
+}
+
+/// Who a node is, whichever connection it has: one that connects again is no other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Name {
+    /// It proved that it is the validator in a slot, under whatever key.
+    Validator(u32),
+    /// It proved a network key and nothing else.
+    Key([u8; 32]),
+}
+
+impl Name {
+    fn of(machine: &Machine, peer: PeerId) -> Option<Self> {
+        let (validator, key) = machine.proven_of(peer)?;
+        Some(validator.map_or(Self::Key(key), Self::Validator))
+    }
 }
 
 enum Stage {
     /// Nodes are asked what they have; since when.
     Proofs(Option<u64>),
     /// One node is asked for the values of all groups.
-    Values { note: ChainNote, of: PeerId, until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
+    Values { note: ChainNote, of: (PeerId, Name), until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
     /// All that have the snapshot are asked for its groups.
     Groups(Fetching),
     /// The snapshot came to nothing; it is asked for again then.
@@ -73,6 +89,8 @@ enum Stage {
 /// A snapshot whose groups are being fetched.
 struct Fetching {
     note: ChainNote,
+    /// Whose proof it was that this snapshot is fetched for.
+    of: Name,
     /// The chaining value of each group.
     values: Vec<Hash>,
     missing: VecDeque<PartRow>,
@@ -90,7 +108,7 @@ struct Alone {
 impl Arriving {
     /// Nothing was asked for yet.
     pub fn new(arrival: Arrival) -> Self {
-        Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new(), silent: BTreeSet::new() }
+        Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new(), silent: VecDeque::new() }
     }
 
     /// Whether a proven snapshot is fetched now: the journal begins at it, and nothing may be decided before. While the values of
@@ -145,7 +163,7 @@ impl Arriving {
         match &mut self.stage {
             // Only the answer to the open question counts: a late one would be appended behind values that it does not
             // follow.
-            Stage::Values { of, asked, values, until_ms, .. } if *of == from && *asked == Some(part.row) => {
+            Stage::Values { of, asked, values, until_ms, .. } if of.0 == from && *asked == Some(part.row) => {
                 let hashes = part.bytes.chunks_exact(size_of::<Hash>());
                 values.extend(hashes.map(|hash| -> Hash { hash.try_into().expect("chunks of 32") }));
                 (*asked, *until_ms) = (None, turn.now_ms + PART_MS);
@@ -176,7 +194,6 @@ impl Arriving {
     pub fn turn(&mut self, turn: &mut Turn<'_>) {
         let nodes: BTreeMap<PeerId, NodeStanding> = turn.machine.nodes().collect();
         self.proofs.retain(|peer, _| nodes.contains_key(peer));
-        self.silent.retain(|peer| nodes.contains_key(peer));
         self.stage = match std::mem::replace(&mut self.stage, Stage::Proofs(None)) {
             Stage::Proofs(since) => self.ask_proofs(since, &nodes, turn),
             Stage::Values { note, of, until_ms, asked, values } => {
@@ -202,6 +219,17 @@ impl Arriving {
         Stage::Resting(turn.now_ms + REST_MS)
     }
 
+    /// Whoever proved a snapshot and did not give it comes behind the others from now on, as long as so many others have not
+    /// done so since: a proof costs nothing to pass on.
+    fn put_behind(&mut self, name: Name) {
+        self.silent.retain(|known| *known != name);
+        if self.silent.len() == SNAPSHOT_SILENT_MAX {
+            self.silent.pop_front();
+        }
+        self.silent.push_back(name);
+        assert!(self.silent.len() <= SNAPSHOT_SILENT_MAX, "who is remembered is bounded");
+    }
+
     fn ask_proofs(&mut self, since: Option<u64>, nodes: &BTreeMap<PeerId, NodeStanding>, turn: &mut Turn<'_>) -> Stage {
         let Some(since_ms) = since else {
             self.proofs.clear();
@@ -215,10 +243,14 @@ impl Arriving {
         if !all_came && turn.now_ms < since_ms + PROOFS_MS {
             return Stage::Proofs(since);
         }
-        let rank = |peer: &PeerId, proof: &SnapshotProof| (!self.silent.contains(peer), proof.note.height, *peer);
-        let highest = self.proofs.iter().max_by_key(|(peer, proof)| rank(peer, proof));
-        let Some((of, proof)) = highest else { return Stage::Proofs(None) };
-        let (of, note) = (*of, proof.note.clone());
+        // Whoever is no validator may come under another key each time, and has never been silent then.
+        let rank = |(peer, name): (PeerId, Name), proof: &SnapshotProof| {
+            (!self.silent.contains(&name), matches!(name, Name::Validator(_)), proof.note.height, peer)
+        };
+        let named =
+            self.proofs.iter().filter_map(|(peer, proof)| Some(((*peer, Name::of(turn.machine, *peer)?), proof)));
+        let Some((of, proof)) = named.max_by_key(|(of, proof)| rank(*of, proof)) else { return Stage::Proofs(None) };
+        let note = proof.note.clone();
         // Nodes that proved another snapshot may have this one as well: they are asked for it by its height.
         for peer in nodes.keys() {
             if self.proofs.get(peer).is_none_or(|proof| proof.note.height != note.height) {
@@ -232,15 +264,15 @@ impl Arriving {
     fn ask_values(
         &mut self,
         note: ChainNote,
-        (of, until_ms): (PeerId, u64),
+        (of, until_ms): ((PeerId, Name), u64),
         asked: Option<PartRow>,
         values: Vec<Hash>,
         nodes: &BTreeMap<PeerId, NodeStanding>,
         turn: &mut Turn<'_>,
     ) -> Stage {
-        // A proof costs nothing to pass on: whoever gives no values with it is asked after the others from now on.
-        if !nodes.contains_key(&of) || !self.proofs.contains_key(&of) || turn.now_ms >= until_ms {
-            self.silent.insert(of);
+        let (peer, name) = of;
+        if !nodes.contains_key(&peer) || !self.proofs.contains_key(&peer) || turn.now_ms >= until_ms {
+            self.put_behind(name);
             return Stage::Proofs(None);
         }
         let groups = turn.machine.layout().groups();
@@ -250,13 +282,13 @@ impl Arriving {
                 PartRow::new(note.height, PartKind::Values, first, PartKind::Values.most().min(groups as u32 - first));
             // The question goes out once: this is reached in every tick until its answer is here or its time is over.
             if asked.is_none() {
-                turn.outputs.push(Output::ToNode { to: Some(of), message: Box::new(NodeMessage::AskPart(row)) });
+                turn.outputs.push(Output::ToNode { to: Some(peer), message: Box::new(NodeMessage::AskPart(row)) });
             }
             return Stage::Values { note, of, until_ms, asked: Some(row), values };
         }
         // A quorum signed the root: whoever gives values that lead to another one has no part of this snapshot to give.
         if root_of(&values) != note.root {
-            self.put_out(of, turn);
+            self.put_out(peer, turn);
             return Stage::Proofs(None);
         }
         // The session is marked before the first group is written: a start after a crash must not load what came in
@@ -274,7 +306,7 @@ impl Arriving {
         // A group that nobody is asked for would be missing when all that were asked for have come.
         let count: usize = missing.iter().map(|row| row.count as usize).sum();
         assert_eq!(count, groups, "each group is asked for once");
-        Stage::Groups(Fetching { note, values, missing, asked: Vec::new(), alone: None })
+        Stage::Groups(Fetching { note, of: name, values, missing, asked: Vec::new(), alone: None })
     }
 
     fn ask_groups(&mut self, mut fetching: Fetching, turn: &mut Turn<'_>) -> Stage {
@@ -298,6 +330,8 @@ impl Arriving {
         // Only a part that comes is progress: one who proves the snapshot again and again and gives nothing holds up
         // nobody.
         if alone.as_ref().is_some_and(|alone| turn.now_ms >= alone.until_ms) {
+            // It has a newer one to prove each time that is asked, and nobody else need have that one.
+            self.put_behind(fetching.of);
             return self.again(turn);
         }
         if sources.is_empty() {

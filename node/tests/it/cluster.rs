@@ -2,7 +2,10 @@
 
 mod hosts;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use engine::component::{House, Table};
 use engine::image::DirtyMap;
@@ -501,6 +504,40 @@ fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put
     let banned: Vec<(u32, Offence)> =
         cluster.hosts[3].banned.iter().map(|(peer, offence)| (peer.slot, *offence)).collect();
     assert_eq!(banned, [(0, Offence::FalseChain)]);
+    cluster.check_records();
+}
+
+/// Its snapshot is a true one, newer than those of the others, and nobody else took it, each time that it is asked.
+#[test]
+fn whoever_proves_a_snapshot_of_its_own_and_gives_no_groups_holds_up_a_new_node_once() {
+    let mut cluster = forgetful(2);
+    let pace = std::mem::replace(
+        &mut cluster.pace,
+        SnapshotPace { ticks: 1, groups: u64::MAX, heights: 1, groups_per_tick: 64 },
+    );
+    cluster.kill(0);
+    cluster.start(0);
+    cluster.pace = pace;
+    let proven: Rc<RefCell<BTreeMap<usize, Height>>> = Rc::default();
+    let last = Rc::clone(&proven);
+    cluster.tamper = Some(Box::new(move |from, _, message| match message {
+        NodeMessage::Part(part) if from == 0 && matches!(part.row.check_form(), Ok(PartKind::Groups)) => None,
+        NodeMessage::Snapshot(proof) => {
+            let mut known = last.borrow_mut();
+            let highest = known.entry(from).or_default();
+            *highest = proof.note.height.max(*highest);
+            Some(NodeMessage::Snapshot(proof))
+        }
+        other => Some(other),
+    }));
+    cluster.bets(4, &[0, 1, 2]);
+    cluster.steps(50);
+    let before = cluster.settled(0);
+    cluster.start(3);
+    assert!(cluster.until(16_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    let proven = proven.borrow();
+    assert!((1..3).all(|other| proven[&0] > proven[&other]), "{proven:?}");
+    assert_eq!(cluster.hosts[3].arrivals, 1);
     cluster.check_records();
 }
 

@@ -58,6 +58,11 @@ impl Machine {
         self.world.resource::<Nodes>().rows().iter().map(|node| (node.id, node.standing))
     }
 
+    /// What a node that is connected has proved: which validator it is, if it is one, and its network key.
+    pub fn proven_of(&self, peer: PeerId) -> Option<(Option<u32>, [u8; 32])> {
+        self.world.resource::<Nodes>().get(peer).map(|node| (node.validator, node.key))
+    }
+
     /// Where each validator stands that is connected and has proved which it is, by its slot, as it says. One may come twice.
     pub fn validators_told(&self) -> impl Iterator<Item = (u32, NodeStanding)> {
         let rows = self.world.resource::<Nodes>().rows().iter();
