@@ -507,6 +507,21 @@ fn a_false_group_of_a_snapshot_is_found_when_it_comes_and_whoever_gave_it_is_put
     cluster.check_records();
 }
 
+/// Of those that prove the same snapshot the last one is asked first.
+#[test]
+fn whoever_proves_a_snapshot_and_gives_no_values_is_asked_after_the_others() {
+    let mut cluster = forgetful(2);
+    let before = cluster.settled(0);
+    cluster.tamper = Some(Box::new(|from, _, message| match message {
+        NodeMessage::Part(_) if from == 2 => None,
+        other => Some(other),
+    }));
+    cluster.start(3);
+    assert!(cluster.until(4_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    assert_eq!(cluster.hosts[3].arrivals, 1);
+    cluster.check_records();
+}
+
 /// Its snapshot is a true one, newer than those of the others, and nobody else took it, each time that it is asked.
 #[test]
 fn whoever_proves_a_snapshot_of_its_own_and_gives_no_groups_holds_up_a_new_node_once() {
