@@ -22,7 +22,8 @@ pub struct Past {
     pub settled: Option<Vec<u8>>,
 }
 
-/// Reads decided heights of a session, one range after another. Whoever goes on where the last range ended pays for no search.
+/// Reads decided heights of a session, one range after another. Whoever goes on where the last range ended pays for no search, and
+/// whoever does not for one in the segments that are known already.
 pub struct PastReader {
     backend: Arc<dyn Backend>,
     dir: PathBuf,
@@ -63,7 +64,7 @@ impl PastReader {
         if from > last {
             return Ok(Vec::new());
         }
-        let goes_on = self.open.as_ref().is_some_and(|open| open.next == from);
+        let goes_on = self.open.is_some();
         let found = self.read_once(from, count, last, bytes_max);
         if !matches!(&found, Ok(found) if !found.is_empty()) && (goes_on || !self.known.is_empty()) {
             // It has come to where the journal ended when it was opened, and more was written since; or it has begun in a
@@ -81,8 +82,13 @@ impl PastReader {
         last: Height,
         bytes_max: usize,
     ) -> Result<Vec<Past>, OpenError> {
-        let mut open = match self.open.take().filter(|open| open.next == from) {
-            Some(open) => open,
+        let mut open = match self.open.take() {
+            Some(open) if open.next == from => open,
+            // Several who catch up leap past each other, and each past what it asks of other nodes.
+            Some(Open { mut reader, .. }) => {
+                reader.go_to(from)?;
+                Open { reader, next: from, read: VecDeque::new(), ended: false }
+            }
             None => {
                 let known = self.known.clone();
                 let reader = JournalReader::open_knowing(self.backend.clone(), &self.dir, from, known)?;

@@ -332,22 +332,41 @@ impl JournalReader {
         Ok(())
     }
 
+    /// Goes to another height, in the segments that were there when it was opened.
+    ///
+    /// # Errors
+    /// As [`JournalReader::open_on`].
+    pub(super) fn go_to(&mut self, from: Height) -> Result<(), OpenError> {
+        (self.known, self.from) = (self.known_marks(), from);
+        (self.scan, self.ahead, self.next, self.sealed) = (Scan::default(), None, 0, false);
+        (self.decided, self.end) = (Height::GENESIS, None);
+        self.jump()
+    }
+
     /// Begins at the last mark that has only lower heights before it.
     fn jump(&mut self) -> Result<(), OpenError> {
-        // From the newest back: a segment may be begun with if all before it is lower, as the index before it says.
-        for at in (1..self.segments.len()).rev() {
-            let Some(index) = self.index_of(at - 1)? else { continue };
-            if index.last < self.from {
-                self.decided = index.last;
-                self.scan.highest = index.last;
-                self.scan.previous = index.previous;
-                self.next = at;
-                self.sealed = true;
-                return self.jump_within(at);
+        assert_eq!(self.next, 0, "where no segment can be begun with, the first one is");
+        // A segment may be begun with if all before it is lower, as the index before it says, and what those say never falls from
+        // one to the next. Most who ask want what is newest: steps back that double come before what lies between is halved.
+        let (mut begun, mut above, mut step) = (0, self.segments.len(), 1);
+        let mut before = None;
+        while begun + 1 < above {
+            let at = (begun + (above - begun) / 2).max(above.saturating_sub(step));
+            step *= 2;
+            assert!(begun < at && at < above, "each look leaves fewer segments");
+            match self.index_of(at - 1)?.filter(|index| index.last < self.from) {
+                Some(index) => (begun, before) = (at, Some(index)),
+                None => above = at,
             }
         }
-        assert_eq!(self.next, 0, "where no segment can be begun with, the first one is");
-        if self.segments.is_empty() { Ok(()) } else { self.jump_within(0) }
+        if let Some(index) = before {
+            self.decided = index.last;
+            self.scan.highest = index.last;
+            self.scan.previous = index.previous;
+            self.next = begun;
+            self.sealed = true;
+        }
+        if self.segments.is_empty() { Ok(()) } else { self.jump_within(begun) }
     }
 
     fn jump_within(&mut self, at: usize) -> Result<(), OpenError> {

@@ -18,12 +18,14 @@ const DIR: &str = "/s";
 const BODY: usize = 96 << 10;
 const HEIGHTS: u64 = 240;
 
-/// Files in memory, and how many bytes of them were read: all together, and at once.
+/// Files in memory, how many bytes of them were read, all together and at once, and how often a file was opened and a folder listed.
 #[derive(Clone, Default)]
 struct Counted {
     inner: MemoryBackend,
     read: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
+    opens: Arc<AtomicUsize>,
+    lists: Arc<AtomicUsize>,
 }
 
 struct CountedHandle {
@@ -39,6 +41,11 @@ impl Counted {
     /// Bytes that were read since this was asked last.
     fn take_read(&self) -> usize {
         self.read.swap(0, Ordering::Relaxed)
+    }
+
+    /// How often a file was opened since this was asked last, and a folder listed.
+    fn take_looks(&self) -> (usize, usize) {
+        (self.opens.swap(0, Ordering::Relaxed), self.lists.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -77,10 +84,12 @@ impl Backend for Counted {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn Handle>> {
+        self.opens.fetch_add(1, Ordering::Relaxed);
         self.inner.open(path, access).map(|inner| self.handle(inner))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.lists.fetch_add(1, Ordering::Relaxed);
         self.inner.list(dir)
     }
 
@@ -290,4 +299,38 @@ fn ranges_of_the_last_segment_are_found_without_reading_what_lies_before() {
     ask(&mut past, HEIGHTS + 6, 3, HEIGHTS + 5);
     ask(&mut past, HEIGHTS, 3, HEIGHTS + 5);
     assert!(backend.take_read() <= 2 * most);
+}
+
+/// Each height is a segment: a session of many days has thousands.
+#[test]
+fn whoever_leaps_among_many_segments_looks_at_few_of_them() {
+    let backend = Counted::default();
+    let (mut disk, mut past) = written(&backend, 1 << 10);
+    let segments = || backend.list(&Path::new(DIR).join("journal")).expect("a folder").len();
+    assert!(segments() as u64 >= HEIGHTS, "{}", segments());
+    let looks = |past: &mut PastReader, from, count, last| {
+        backend.take_looks();
+        ask(past, from, count, last);
+        backend.take_looks()
+    };
+    // Two opens for each index that is looked at, and for each segment that is read: as many as halving the rest takes, twice.
+    let most = 2 * (2 * HEIGHTS.ilog2() as usize + 10);
+    for is_listed in [true, false] {
+        for from in [30, 150, 90, 180, 60, 120, 1, HEIGHTS - 2] {
+            if is_listed {
+                past = past.another();
+            }
+            let (opens, lists) = looks(&mut past, from, 2, HEIGHTS);
+            assert!(opens <= most, "{opens} files were opened for height {from}, more than {most}");
+            assert_eq!(lists > 0, is_listed, "{lists} lists for height {from}");
+        }
+        // Whoever is level asks for what is newest.
+        let (opens, _) = looks(&mut past.another(), HEIGHTS - 1, 1, HEIGHTS);
+        assert!(opens <= 20, "{opens} files were opened for the newest height but one");
+    }
+    // Segments that were begun since are found as well.
+    write(&mut disk, HEIGHTS + 1..=HEIGHTS + 5);
+    for from in [HEIGHTS + 3, 40, HEIGHTS + 1] {
+        ask(&mut past, from, 2, HEIGHTS + 5);
+    }
 }
