@@ -390,8 +390,11 @@ pub const DIVERGED_NOTES_MAX: usize = 16;
 pub const RECEIVED_BLOCKS_MAX: usize = 8;
 /// Nodes that are remembered for having proved a snapshot and not given it, at most: as many as there can be validators.
 pub const SNAPSHOT_SILENT_MAX: usize = VALIDATORS_MAX as usize;
-/// Questions about the past that wait, at most; each of another peer. Whoever is not answered asks another node.
+/// Questions about the past that wait, at most, of nodes that are no validators; each of another one. Whoever is not answered asks
+/// another node. Each validator has a place of its own besides, before theirs.
 pub const SERVED_QUESTIONS_MAX: usize = 16;
+/// Questions about the past that are with whoever reads, at most: none that comes later goes before those.
+pub const SERVED_AT_ONCE_MAX: usize = 4;
 /// Bytes of decided bodies in one answer about the past: what each entry has besides, and beacons, fit beside them.
 pub const SERVED_BODIES_BYTES_MAX: usize = RANGE_BYTES_MAX - RANGE_HEIGHTS_MAX * 64;
 

@@ -27,7 +27,7 @@ use crate::open::StartedNode;
 use crate::readings::{Lap, Laps, Recorder, nanoseconds};
 use crate::record::{UnsyncedReplies, is_at_once};
 use crate::recording::Recording;
-use crate::serving::{Asked, Serving};
+use crate::serving::{Asked, Asker, Serving};
 use crate::snapshots::Keeping;
 use crate::stopped::StopNotes;
 use crate::throttles::TickThrottle;
@@ -221,7 +221,7 @@ impl Node {
         at_once.extend(self.outputs.extract_if(.., |output| is_at_once(output)));
         for output in at_once.extract_if(.., |output| matches!(output, Output::Serve { .. })) {
             let Output::Serve { to, range } = output else { continue };
-            self.serving.ask(to, Asked::Range(range), self.standing.decided);
+            self.serving.ask(Asker::of(&self.machine, to), Asked::Range(range), self.standing.decided);
         }
         self.serving.turn(at_once);
         self.recorder.leaves(at_once);

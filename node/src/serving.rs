@@ -1,8 +1,8 @@
 //! Serving: what nodes that are behind ask for, read from the disk beside the tick.
 //!
 //! ```text
-//!  Output::Serve, AskSnapshot, AskPart -> asked, one question of each peer -> a thread of its own, or a step a tick
-//!    -> NodeMessage::Range, Snapshot, Part
+//!  Output::Serve, AskSnapshot, AskPart -> asked, one question of each peer, validators first -> a thread of its own, or a step a
+//!    tick -> NodeMessage::Range, Snapshot, Part
 //! ```
 
 use std::collections::VecDeque;
@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine::io::Output;
-use engine::limits::{GROUP_BYTES, HEARTBEAT, RANGE_HEIGHTS_MAX, SERVED_BODIES_BYTES_MAX, SERVED_QUESTIONS_MAX};
+use engine::limits::{
+    GROUP_BYTES, HEARTBEAT, RANGE_HEIGHTS_MAX, SERVED_AT_ONCE_MAX, SERVED_BODIES_BYTES_MAX, SERVED_QUESTIONS_MAX,
+    VALIDATORS_MAX,
+};
 use engine::message::DecodeError;
 use engine::message::block::Decided;
 use engine::message::certificate::{Settled, verdicts_hash};
@@ -23,16 +26,38 @@ use engine::message::snapshot::{Part, PartKind, PartRow, SnapshotProof};
 use engine::{Height, PeerId};
 use storage::snapshot::{SnapshotReader, StoredSnapshot};
 use storage::{Past, PastReader, Session};
+use systems::Machine;
 
 use crate::threads::{BACKGROUND_PERIOD, WatchedThread};
 
 /// How long files stay open that nobody asks for: the next question of whoever fetches over a slow link comes before.
 const OPEN_FOR: Duration = Duration::from_secs(30);
 
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker {
+    /// The connection.
+    pub peer: PeerId,
+    /// Which validator it is, once it has proved that.
+    pub validator: Option<u32>,
+}
+
+impl Asker {
+    /// Who is behind a connection.
+    pub fn of(machine: &Machine, peer: PeerId) -> Self {
+        Self { peer, validator: machine.proven_of(peer).and_then(|(validator, _)| validator) }
+    }
+
+    /// Whether both are one node, whatever it connects with.
+    fn is_same(&self, other: &Self) -> bool {
+        self.peer == other.peer || (self.validator.is_some() && self.validator == other.validator)
+    }
+}
+
 /// What a peer asks for.
 #[derive(Clone, Copy)]
 struct Question {
-    to: PeerId,
+    of: Asker,
     what: Asked,
     /// The last decided height that this node has on its disk.
     last: Height,
@@ -51,6 +76,7 @@ pub enum Asked {
 
 /// What answers nodes that are behind.
 pub struct Serving {
+    /// Those of validators first.
     asked: VecDeque<Question>,
     reading: ReadBy,
     /// Turns of the thread, once there is one.
@@ -80,10 +106,10 @@ struct Sources {
 
 struct ReadingThread {
     questions: Option<Sender<Question>>,
-    answers: Receiver<(PeerId, Option<NodeMessage>)>,
+    answers: Receiver<(Asker, Option<NodeMessage>)>,
     thread: Option<JoinHandle<()>>,
     /// Whose questions are with the thread.
-    busy: Vec<PeerId>,
+    busy: Vec<Asker>,
 }
 
 impl Serving {
@@ -96,11 +122,20 @@ impl Serving {
 
     /// Takes a question of a peer that is behind, about what is on disk up to height `last`. One that comes too early is not
     /// answered.
-    pub fn ask(&mut self, to: PeerId, what: Asked, last: Height) {
+    pub fn ask(&mut self, of: Asker, what: Asked, last: Height) {
         // One question of each peer at a time: one that asks faster than the disk reads must not keep the others out.
-        let busy = matches!(&self.reading, ReadBy::Thread(thread) if thread.busy.contains(&to));
-        if self.asked.len() < SERVED_QUESTIONS_MAX && !busy && self.asked.iter().all(|question| question.to != to) {
-            self.asked.push_back(Question { to, what, last });
+        let busy = if let ReadBy::Thread(thread) = &self.reading { &thread.busy[..] } else { &[] };
+        if self.asked.iter().map(|question| &question.of).chain(busy).any(|known| known.is_same(&of)) {
+            return;
+        }
+        let validators = self.asked.partition_point(|question| question.of.validator.is_some());
+        let question = Question { of, what, last };
+        if of.validator.is_some() {
+            // Whoever is no validator is one of any number, and a chain goes on only with the validators that are level.
+            self.asked.insert(validators, question);
+            assert!(validators < VALIDATORS_MAX as usize, "each validator has one place");
+        } else if self.asked.len() - validators < SERVED_QUESTIONS_MAX {
+            self.asked.push_back(question);
         }
     }
 
@@ -136,7 +171,7 @@ impl Serving {
         match &mut self.reading {
             ReadBy::Stepped(sources) => {
                 let Some(question) = self.asked.pop_front() else { return };
-                outputs.extend(told(question.to, sources.answer(&question)));
+                outputs.extend(told(question.of, sources.answer(&question)));
             }
             ReadBy::Thread(thread) => thread.turn(&mut self.asked, outputs),
             ReadBy::Unstarted(_) => {}
@@ -146,8 +181,8 @@ impl Serving {
 
 impl ReadingThread {
     fn start(sources: Sources, turns: Arc<AtomicU64>) -> Result<Self, Box<(Sources, std::io::Error)>> {
-        let (to_thread, questions) = bounded::<Question>(SERVED_QUESTIONS_MAX);
-        let (from_thread, answers) = bounded(SERVED_QUESTIONS_MAX);
+        let (to_thread, questions) = bounded::<Question>(SERVED_AT_ONCE_MAX);
+        let (from_thread, answers) = bounded(SERVED_AT_ONCE_MAX);
         let (give, take) = bounded(1);
         let _ = give.send(sources);
         let run = {
@@ -163,7 +198,7 @@ impl ReadingThread {
                         Err(RecvTimeoutError::Disconnected) => return,
                     };
                     let answer = sources.answer(&question);
-                    if from_thread.send((question.to, answer)).is_err() {
+                    if from_thread.send((question.of, answer)).is_err() {
                         return;
                     }
                 }
@@ -176,19 +211,20 @@ impl ReadingThread {
     }
 
     fn turn(&mut self, asked: &mut VecDeque<Question>, outputs: &mut Vec<Output>) {
-        while let Ok((to, answer)) = self.answers.try_recv() {
-            assert!(self.busy.contains(&to), "only who asked is answered");
-            self.busy.retain(|busy| *busy != to);
-            outputs.extend(told(to, answer));
+        while let Ok((of, answer)) = self.answers.try_recv() {
+            assert!(self.busy.contains(&of), "only who asked is answered");
+            self.busy.retain(|busy| *busy != of);
+            outputs.extend(told(of, answer));
         }
-        while self.busy.len() < SERVED_QUESTIONS_MAX
+        // The others wait here, where a validator that comes later goes before them.
+        while self.busy.len() < SERVED_AT_ONCE_MAX
             && let Some(question) = asked.pop_front()
         {
             // The channel has as many places as may be with the thread, so it is never full: a question is lost only
             // where the thread has ended.
             if self.questions.as_ref().is_some_and(|questions| questions.try_send(question).is_ok()) {
-                assert!(!self.busy.contains(&question.to), "a peer has one question with the thread");
-                self.busy.push(question.to);
+                assert!(!self.busy.contains(&question.of), "a peer has one question with the thread");
+                self.busy.push(question.of);
             }
         }
     }
@@ -207,8 +243,8 @@ impl Drop for ReadingThread {
     }
 }
 
-fn told(to: PeerId, answer: Option<NodeMessage>) -> Option<Output> {
-    answer.map(|message| Output::ToNode { to: Some(to), message: Box::new(message) })
+fn told(to: Asker, answer: Option<NodeMessage>) -> Option<Output> {
+    answer.map(|message| Output::ToNode { to: Some(to.peer), message: Box::new(message) })
 }
 
 impl Sources {
@@ -347,6 +383,64 @@ mod tests {
         files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.starts_with(folder))).count()
     }
 
+    /// What is answered in each turn, to whom, until nobody waits.
+    fn answered(serving: &mut Serving) -> Vec<PeerId> {
+        let (mut outputs, mut answered) = (Vec::new(), Vec::new());
+        while !serving.is_idle() {
+            serving.turn(&mut outputs);
+            answered.extend(outputs.drain(..).map(|output| match output {
+                Output::ToNode { to: Some(peer), message } if matches!(*message, NodeMessage::Range(_)) => peer,
+                other => panic!("no range: {other:?}"),
+            }));
+        }
+        answered
+    }
+
+    #[test]
+    fn each_validator_has_a_place_before_whoever_else_asks_and_nobody_has_two() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = dir.path().join("session");
+        let last = played(&at);
+        let session = Session::open(&at).expect("the session");
+        let peer = |slot| PeerId { slot, generation: 1 };
+        let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
+        for stepped in [true, false] {
+            let mut serving = Serving::of(&session, stepped);
+            let ask = |serving: &mut Serving, slot, validator| {
+                serving.ask(Asker { peer: peer(slot), validator }, range, last);
+            };
+            // As many as have no place, before the validators come.
+            let others = 2 * SERVED_QUESTIONS_MAX as u32 + 1;
+            (0..others).for_each(|slot| ask(&mut serving, slot, None));
+            (0..3).for_each(|slot| ask(&mut serving, 100 + slot, Some(slot)));
+            // Of one node there is one question, however it is connected.
+            (0..3).for_each(|slot| ask(&mut serving, 200 + slot, Some(slot)));
+            let first = SERVED_QUESTIONS_MAX as u32;
+            let expected: Vec<PeerId> = (100..103).chain(0..first).map(peer).collect();
+            assert_eq!(answered(&mut serving), expected, "stepped: {stepped}");
+            (0..20).for_each(|_| ask(&mut serving, 1, None));
+            ask(&mut serving, 2, None);
+            assert_eq!(answered(&mut serving), [peer(1), peer(2)], "stepped: {stepped}");
+        }
+    }
+
+    /// What is with the thread cannot be overtaken, so that little is.
+    #[test]
+    fn a_validator_waits_for_few_of_those_who_asked_before_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = dir.path().join("session");
+        let last = played(&at);
+        let session = Session::open(&at).expect("the session");
+        let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
+        let mut serving = Serving::of(&session, false);
+        let of = |slot, validator| Asker { peer: PeerId { slot, generation: 1 }, validator };
+        (0..SERVED_QUESTIONS_MAX as u32).for_each(|slot| serving.ask(of(slot, None), range, last));
+        serving.turn(&mut Vec::new());
+        serving.ask(of(100, Some(0)), range, last);
+        let place = answered(&mut serving).iter().position(|peer| peer.slot == 100).expect("an answer");
+        assert!(place <= SERVED_AT_ONCE_MAX, "{place} before it");
+    }
+
     #[test]
     fn what_nobody_asks_for_any_more_is_not_kept_open() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -357,7 +451,8 @@ mod tests {
         // Segments are mapped, or read and closed again, which no list of open files shows.
         let open = || open_files(&at.join("snapshots"));
         assert_eq!(open(), 0);
-        let ask = |sources: &mut Sources, what| sources.answer(&Question { to: PeerId::LOCAL, what, last });
+        let of = Asker { peer: PeerId::LOCAL, validator: None };
+        let ask = |sources: &mut Sources, what| sources.answer(&Question { of, what, last });
         let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
         for _ in 0..2 {
             assert!(matches!(ask(&mut sources, range), Some(NodeMessage::Range(found)) if found.len() == 1));

@@ -8,7 +8,7 @@ use storage::{Frame, FrameKind, SyncGroup};
 use super::Node;
 use crate::arriving::{Arriving, Turn};
 use crate::clock::QUANTUM_MS;
-use crate::serving::Asked;
+use crate::serving::{Asked, Asker};
 use crate::snapshots::SnapshotTurn;
 
 impl Node {
@@ -33,7 +33,7 @@ impl Node {
                 }
             };
             // Only what is on this disk is told: a crash may take back the rest, and whoever was told would have it alone.
-            self.serving.ask(from, asked, self.standing.decided);
+            self.serving.ask(Asker::of(&self.machine, from), asked, self.standing.decided);
         }
     }
 
