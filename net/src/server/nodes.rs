@@ -49,8 +49,8 @@ pub(super) struct Nodes {
     settled: BTreeMap<Key, Height>,
     /// Keys that were proven at an address that this node was told of.
     proven: BTreeMap<String, Key>,
-    /// Seen on the local network: unsigned, so only tried, never told on.
-    nearby: BTreeMap<Key, SocketAddr>,
+    /// Seen on the local network, and when last: unsigned, so only tried, never told on.
+    nearby: BTreeMap<Key, (SocketAddr, Duration)>,
     /// When each candidate is tried again, and how long the pause after that is.
     pauses: BTreeMap<Candidate, (Duration, Duration)>,
     /// Those that are tried or connected now, by this node.
@@ -264,9 +264,9 @@ impl Nodes {
     }
 
     /// Of records that a peer told, those that are worth a signature.
-    pub(super) fn news(&self, records: &[PeerRecord], own: &Key, now_s: u64) -> Vec<PeerRecord> {
+    pub(super) fn news(&self, records: &[PeerRecord], now_s: u64) -> Vec<PeerRecord> {
         let mut news = self.book.news(records, now_s);
-        news.retain(|record| record.key != *own);
+        news.retain(|record| record.key != self.own);
         news
     }
 
@@ -283,19 +283,23 @@ impl Nodes {
         known
     }
 
-    /// A node says on the local network that it is there.
-    pub(super) fn see(&mut self, key: Key, address: SocketAddr) {
-        // Anybody on the local network can say so, in any number of names.
-        if self.nearby.len() < NODES_KNOWN_MAX {
-            self.nearby.insert(key, address);
+    /// A node says on the local network that it is there: at another address than before, where that was given to it anew.
+    pub(super) fn see(&mut self, key: Key, address: SocketAddr, now: Duration) {
+        self.nearby.insert(key, (address, now));
+        // Anybody on the local network can say so, in any number of names. Who is there says so again, and comes back.
+        if self.nearby.len() > NODES_KNOWN_MAX {
+            let seen = |(key, (_, seen)): (&Key, &(SocketAddr, Duration))| (*seen, *key);
+            let (_, oldest) = self.nearby.iter().map(seen).min().expect("there are many");
+            self.nearby.remove(&oldest);
         }
+        assert!(self.nearby.len() <= NODES_KNOWN_MAX, "the nodes that were seen are bounded");
     }
 
     /// Nodes to be tried now. They count as dialled until [`Nodes::hung_up`].
     pub(super) fn take_due(&mut self, now: Duration) -> Vec<Candidate> {
         let mut candidates = self.configured.clone();
         let learnt = self.book.0.values().map(|record| (record.key, socket_address(record)));
-        let nearby = self.nearby.iter().map(|(key, at)| (*key, *at));
+        let nearby = self.nearby.iter().map(|(key, (at, _))| (*key, *at));
         // A node that the configuration names is tried under that name alone: it would otherwise be dialled twice.
         let unconfigured = learnt.chain(nearby).filter(|(key, _)| !self.is_known(key));
         candidates.extend(unconfigured.map(|(key, at)| Candidate::learnt(key, at)));
@@ -479,6 +483,29 @@ mod tests {
         assert!(nodes.second(&[7; 32], false, SECOND) != Second::None, "another connection of it ended");
         nodes.left(&[7; 32], id(1), 9 * SECOND);
         assert_eq!(nodes.second(&[7; 32], false, SECOND), Second::None);
+    }
+
+    #[test]
+    fn a_node_that_was_seen_is_tried_where_it_was_seen_last_however_many_were() {
+        let mut nodes = nodes(255, &[]);
+        let at = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
+        let key = |number: u16| -> Key {
+            let mut key = [0; 32];
+            key[..2].copy_from_slice(&number.to_le_bytes());
+            key
+        };
+        let second = |number: u16| SECOND * u32::from(number);
+        let most = NODES_KNOWN_MAX as u16;
+        (0..most).for_each(|number| nodes.see(key(number), at(1), second(number)));
+        // The first one has another address now, and one more comes: the second one was seen longest ago.
+        nodes.see(key(0), at(2), second(most));
+        nodes.see(key(most), at(1), second(most));
+        assert_eq!(nodes.nearby.len(), NODES_KNOWN_MAX);
+        assert_eq!(nodes.nearby.get(&key(0)).map(|(at, _)| *at), Some(at(2)));
+        assert!(!nodes.nearby.contains_key(&key(1)) && nodes.nearby.contains_key(&key(2)));
+        assert!(nodes.nearby.contains_key(&key(most)));
+        let first = nodes.take_due(SECOND).into_iter().find(|candidate| candidate.key == Some(key(0)));
+        assert_eq!(first.map(|candidate| candidate.address), Some(at(2).to_string()));
     }
 
     #[test]

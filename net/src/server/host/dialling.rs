@@ -47,7 +47,7 @@ impl Host {
                     // Anybody on the local network may say anything: the handshake proves the key, and the hello the
                     // chain.
                     if node.chain == self.common.chain.id && node.key != self.common.identity.key {
-                        self.common.nodes.see(node.key, node.address);
+                        self.common.nodes.see(node.key, node.address, self.now);
                     }
                 }
             }

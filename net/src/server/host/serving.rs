@@ -284,7 +284,7 @@ impl Conversation<'_> {
             Event::Peers(records) => {
                 let common = &*self.common;
                 let now_s = common.standing().now_ms / 1_000;
-                common.errands.verify(self.open.id, common.nodes.news(&records, &common.identity.key, now_s));
+                common.errands.verify(self.open.id, common.nodes.news(&records, now_s));
                 Ok(())
             }
         }
