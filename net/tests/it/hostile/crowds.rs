@@ -125,6 +125,54 @@ fn two_thousand_who_fill_all_that_they_may_hold_no_more_than_the_bound() {
 }
 
 #[test]
+fn an_address_asks_for_a_few_accounts_a_minute_however_many_connections_it_has() {
+    const MOST: u32 = 12;
+    const CONNECTIONS: u32 = 10;
+    const EACH: u64 = 4;
+    run(26, async |network| {
+        let opens_per_address_per_min = NonZeroU32::new(MOST).expect("not zero");
+        let node = Node::start(&network, 1, |config| ServerConfig { opens_per_address_per_min, ..config });
+        let open = async |from: &Endpoint, name: &str| {
+            let key = identity(name).key;
+            let mut raw = RawConnection::connect(from, &identity(name), at(1)).await.expect("let in");
+            raw.say(&ToNode::Hello(Hello { chain: None, program: "test".into(), role: Role::Client }))
+                .await
+                .expect("sent");
+            let asks = (1..=EACH).map(|number| {
+                let body = IntentBody::new(IntentKind::Open, key, number, 1_000_000);
+                Intent { body, signature: [3; 64] }
+            });
+            raw.say(&ToNode::Intents(asks.collect())).await.expect("sent");
+            let (mut receipts, mut shed) = (0, 0);
+            while receipts + shed < EACH {
+                let ToClient::Answers(answers) = raw.hear().await.expect("answers") else { continue };
+                for answer in answers {
+                    match answer.verdict {
+                        AnswerVerdict::Receipt { .. } => receipts += 1,
+                        AnswerVerdict::Shed(ShedReason::OpenRate) => shed += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            (raw, receipts, shed)
+        };
+        let (one, other) = (endpoint(&network, 2), endpoint(&network, 3));
+        let (mut inside, mut reached, mut turned_away) = (Vec::new(), 0, 0);
+        for number in 0..CONNECTIONS {
+            let (raw, receipts, shed) = open(&one, &format!("opener {number}")).await;
+            inside.push(raw);
+            (reached, turned_away) = (reached + receipts, turned_away + shed);
+        }
+        assert_eq!((reached, turned_away), (u64::from(MOST), u64::from(CONNECTIONS) * EACH - u64::from(MOST)));
+        assert_eq!(node.borrow().count("shed"), turned_away);
+        let told: u64 = node.borrow().seen.values().map(|seen| seen.intents).sum();
+        assert_eq!(told, reached, "no more of them come to the tick");
+        let (_raw, receipts, _) = open(&other, "elsewhere").await;
+        assert_eq!(receipts, EACH, "another address has its own");
+    });
+}
+
+#[test]
 fn a_closed_door_turns_newcomers_away_and_keeps_nobody_from_playing() {
     run(21, async |network| {
         let known = engine::hex(&identity("known").key);
