@@ -409,9 +409,9 @@ mod tests {
         create(&path, None).expect("a key");
         assert!(matches!(create(&path, None), Err(KeyFileError::Create { .. })));
         #[cfg(unix)]
-        {
-            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).expect("a mode");
-            assert!(read(&path, never).expect_err("loose").to_string().contains("chmod 600"));
+        for mode in [0o640, 0o620, 0o610, 0o604, 0o602, 0o601] {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+            assert!(read(&path, never).expect_err("loose").to_string().contains("chmod 600"), "{mode:o}");
         }
         write(&path, "no key at all");
         assert!(matches!(read(&path, never), Err(KeyFileError::Form { .. })));
