@@ -321,6 +321,22 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_of_no_use_where_its_tick_has_stood_still_for_a_minute_and_for_no_other_thread() {
+        let (storage, tick) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(1)));
+        let watched = |name, turns: &Arc<AtomicU64>| WatchedThread::new(name, SECOND, Arc::clone(turns));
+        let mut watch = ThreadWatch::new(&[watched("storage", &storage), watched("tick", &tick)], None);
+        let began = Instant::now();
+        watch.look(began);
+        // The other one stands still from here on.
+        tick.store(2, Ordering::Relaxed);
+        let moved = began + 600 * SECOND;
+        watch.look(moved);
+        assert!(watch.is_alive(moved) && watch.is_alive(moved + 59 * SECOND));
+        assert!(!watch.is_alive(moved + 61 * SECOND));
+        assert!(!Health::of(&watch, &ProgressWatch::new(began), None, moved + 61 * SECOND).live);
+    }
+
+    #[test]
     fn a_thread_that_was_not_started_is_not_missed() {
         let watch = ThreadWatch::new(&[WatchedThread::new("serving", SECOND, Arc::default())], None);
         assert!(watch.frozen(Instant::now() + 100 * SECOND).is_empty());
