@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Height;
+use engine::{Genesis, Height};
 use storage::backend::{Backend, Fault, FaultyBackend};
 use storage::{
-    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Session, SyncGroup, Synced, Writing,
+    Compressor, Frame, FrameKind, JournalReader, LogFound, OpenError, Retention, Retirer, Session, SyncGroup, Synced,
+    Writing,
 };
 
 use crate::opened::Opened;
@@ -314,4 +315,22 @@ fn a_power_cut_while_segments_become_less_keeps_what_is_needed() {
         "{} power cuts while {compressed_at_all} segments were compressed and {retired_at_all} bodies went",
         CUTS * seeds
     );
+}
+
+/// A disk may say that it has written what it has not: the segment goes once what stays of it was read again.
+#[test]
+fn a_segment_keeps_its_bodies_where_what_would_stay_of_it_is_not_on_the_disk() {
+    let disk = disk(1, &[]);
+    let opened = open(&disk).expect("nothing fails yet");
+    assert_eq!(write(&opened, 0), (GROUPS, None));
+    drop(opened.storage);
+    let retention = Retention { bytes_max: 0, retire };
+    let retirer = Retirer::new(Arc::new(disk.clone()), Path::new(DIR), Genesis::chain_id(b"{}"), retention);
+    disk.plan(disk.operations() + 1, Fault::Lose);
+    retirer.retire(Height(GROUPS), false).expect_err("it was read again");
+    assert!(disk.is_harmed(), "the write was lost");
+    let opened = open(&disk).expect("a whole session");
+    assert!(opened.frames == frames_to(GROUPS), "every body is there");
+    drop(opened.storage);
+    assert!(!retirer.retire(Height(GROUPS), false).expect("nothing fails any more").is_empty());
 }

@@ -2,7 +2,7 @@ use engine::limits::COMPRESSED_CHUNK_BYTES as CHUNK;
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::MemoryBackend;
+use crate::backend::{Fault, FaultyBackend, MemoryBackend};
 
 const PATH: &str = "/m/journal/00000001.zst";
 
@@ -146,4 +146,23 @@ fn every_sealed_segment_is_compressed_once_and_the_last_is_left_alone() {
         let found = read(&disk, &folder.join(name(number, ENDING)), 0).expect("whole");
         assert_eq!(found, segment(50_000 + number as usize));
     }
+}
+
+/// A disk may say that it has written what it has not: the segment is the only other copy.
+#[test]
+fn a_segment_stays_where_its_compressed_file_is_not_what_was_written() {
+    let disk = FaultyBackend::new(1);
+    let (dir, folder) = (Path::new("/m"), Path::new("/m/journal"));
+    disk.create_dir(folder).expect("a folder");
+    for number in 1..=2u32 {
+        disk.write_new(&folder.join(name(number, "seg")), &segment(50_000)).expect("a segment");
+    }
+    let compressor = Compressor::new(Arc::new(disk.clone()), dir);
+    // The frame, and not the table behind it.
+    disk.plan(disk.operations() + 1, Fault::Lose);
+    compressor.compress_sealed(&|| true).expect_err("it was read again");
+    assert!(disk.is_harmed(), "the write was lost");
+    assert_eq!(read(&disk, &folder.join("00000001.seg"), 0).expect("a segment"), segment(50_000));
+    assert!(disk.list(folder).expect("a folder").iter().all(|path| !is_compressed(path)), "what was begun is not left");
+    assert_eq!(compressor.compress_sealed(&|| true).expect("nothing fails any more"), [1]);
 }
