@@ -371,9 +371,25 @@ pub const PACK_BYTES: u64 = 64 << 20;
 pub const PACK_RECORD_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a pack, at most: one that was nearly full, and the largest record behind it.
 pub const PACK_FILE_BYTES_MAX: u64 = 2 * (PACK_BYTES + PACK_RECORD_BYTES_MAX as u64);
-/// Bytes of an index of snapshots that is read for somebody who does not write it, at most: it holds 60 bytes or so for each
-/// group of the image that a snapshot holds, and all of them are read into memory.
+/// Bytes of an index of snapshots that is read for somebody who does not write it, at most: it holds 48 bytes and what
+/// redb adds for each group of the image that a snapshot holds, and all of them are read into memory.
 pub const SNAPSHOT_INDEX_BYTES_MAX: u64 = 256 << 20;
+/// Distinct groups, in all snapshots together, for which that has room beside the index of history: 4 GiB of them. Where there are more,
+/// whoever does not write the index may have to read the packs.
+pub const SNAPSHOT_INDEX_GROUPS: u64 = 1 << 18;
+/// Bytes of the rows of an index of history, at most, which lie in the same file: the oldest go. With 1,000 tables and accounts at play,
+/// at 20 heights a second, those of a week have room, with 2,000 those of half a week; pages of earlier heights are executed.
+pub const RANGES_BYTES_MAX: u64 = 24 << 20;
+/// Bytes of them that one snapshot adds, at most.
+pub const RANGES_ADDED_BYTES_MAX: u64 = RANGES_BYTES_MAX / 4;
+/// Stretches of heights that an index of history tells of, at most: with more gaps between them the oldest stretch goes.
+pub const RANGES_STRETCHES_MAX: usize = 64;
+// A page of redb may be filled to a third with rows, which are nearly as long as it is, and to a half with groups, of 64 bytes with all
+// that is added to them; what a change frees is free behind it, so that the rows that come lie beside those that go for them; and a file
+// that is too short for its pages doubles.
+const _: () = assert!(
+    2 * (3 * (RANGES_BYTES_MAX + RANGES_ADDED_BYTES_MAX) + 2 * 64 * SNAPSHOT_INDEX_GROUPS) <= SNAPSHOT_INDEX_BYTES_MAX
+);
 /// Bytes of an index of snapshots that is copied into memory to be checked, at most; a larger one is read where it lies.
 pub const SNAPSHOT_INDEX_COPY_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of memory that an open index of snapshots may use for its cache.

@@ -249,6 +249,10 @@ fn snapshots(
         let problem = "the index is missing; it is made again from the packs when the node starts";
         report.note(Severity::Note, "snapshots/index.redb", None, problem);
     }
+    if let Some(too_long) = index.too_long {
+        let problem = format!("{too_long}; the packs were read in its place, and `db compact` makes it shorter");
+        report.note(Severity::Note, "snapshots/index.redb", None, problem);
+    }
     index_damages(index.damages.told, report);
     let (mut above, mut wrong, mut more) = (None, 0, 0);
     for height in index.catalog.snapshots.keys() {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use engine::limits::{HISTORY_BEHIND_HEIGHTS, SPAN_PAGES};
 use engine::message::intent::IntentKind;
 use engine::{Genesis, Height};
-use storage::snapshot::{ActivityRow, Coverage, RANGE_IDS, Ranges, SnapshotsFound};
+use storage::snapshot::{ActivityRow, Coverage, RANGE_IDS, SnapshotsFound};
 use storage::{OpenError, Session};
 use systems::activity::ActiveKind;
 
@@ -26,15 +26,13 @@ struct SpanRows<'a> {
     rows: Rows,
     /// The last page that was taken.
     page: Option<u64>,
-    /// The first height of the first one.
+    /// The first height of the first one, or of the first one behind those whose rows were too many.
     first: Height,
-    /// What the rows that were there told of: it is told until all are made, so that a walk that ends early takes nothing back.
-    before: Option<Coverage>,
 }
 
 impl<'a> SpanRows<'a> {
-    fn new(found: &'a SnapshotsFound, (tables, accounts): (u32, u32), before: Option<Coverage>) -> Self {
-        Self { found, tables, accounts, rows: Rows::new(), page: None, first: Height::GENESIS, before }
+    fn new(found: &'a SnapshotsFound, (tables, accounts): (u32, u32)) -> Self {
+        Self { found, tables, accounts, rows: Rows::new(), page: None, first: Height::GENESIS }
     }
 
     /// Goes on to a page.
@@ -44,8 +42,9 @@ impl<'a> SpanRows<'a> {
             None => self.first = Height(heights_of(page).start),
             Some(before) if before / SPAN_PAGES < page / SPAN_PAGES => {
                 // If the walk goes no further, no height is told of that a power cut could still take back.
-                let to = Height(heights_of(before).end - 1).back(HISTORY_BEHIND_HEIGHTS);
-                self.write(self.before.unwrap_or((self.first, to)))?;
+                if !self.write(Height(heights_of(before).end - 1).back(HISTORY_BEHIND_HEIGHTS))? {
+                    self.first = Height(heights_of(page).start);
+                }
             }
             Some(_) => {}
         }
@@ -87,40 +86,41 @@ impl<'a> SpanRows<'a> {
         Ok(())
     }
 
-    /// Writes the rows, and which heights they and those before tell of.
-    fn write(&mut self, coverage: Coverage) -> Result<(), OpenError> {
+    /// Writes the rows; they and those before tell of every height from the first one to `to`. Where they are too many nothing is
+    /// written, and it says so.
+    fn write(&mut self, to: Height) -> Result<bool, OpenError> {
         let row = |((kind, span, block), words)| ActivityRow { kind, span, block, words };
         let rows = std::mem::take(&mut self.rows).into_iter().map(row).collect();
-        self.found.set_ranges(rows, coverage)
+        self.found.add_ranges(rows, (self.first, to))
     }
 }
 
-/// Executes a stopped session once and writes the rows of its index. Returns the first and the last height that they tell
-/// of.
+/// Executes what a stopped session still has whole once, and writes the rows of its index. Returns the newest stretch of heights
+/// that they tell of without a gap.
 ///
 /// # Errors
 /// If another process writes the session, it is damaged, or the index cannot be written.
-pub fn reindex(dir: &Path, history: &History) -> anyhow::Result<(Height, Height)> {
+pub fn reindex(dir: &Path, history: &History) -> anyhow::Result<Coverage> {
     let session = Session::open(dir)?;
-    let before = Ranges::open(dir, &session.chain()).map(|ranges| ranges.coverage());
     let found = SnapshotsFound::open(&session, |_| ())?;
     let Genesis { tables, accounts, .. } = *history.setup().genesis;
-    let mut rows = SpanRows::new(&found, (tables, accounts), before);
+    let mut rows = SpanRows::new(&found, (tables, accounts));
     let mut last = 0;
     history.walk_all(|page, parts| {
         last = parts.first().map_or(last, |part| part.heights().end - 1);
         Ok(rows.take(page, parts)?)
     })?;
-    rows.page.context("the session holds no settled height")?;
+    rows.page.context("no page of heights begins in what can be executed again")?;
     // What a power cut may still take back is left to the node; what its newest snapshot has is on disk.
     let snapshot = found.newest_first().first().map_or(0, |info| info.height.0);
-    let to = Height(snapshot.max(last.saturating_sub(HISTORY_BEHIND_HEIGHTS)));
-    rows.write((rows.first, to))?;
-    Ok((rows.first, to))
+    rows.write(Height(snapshot.max(last.saturating_sub(HISTORY_BEHIND_HEIGHTS))))?;
+    found.newest_told().context("its heights are too few to tell of, or too much happens on them")
 }
 
 #[cfg(test)]
 mod tests {
+    use storage::snapshot::Ranges;
+
     use super::*;
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         let path = place.path().join("s");
         let session = Session::create(&path, b"{}").expect("new");
         let found = SnapshotsFound::open(&session, |_| ()).expect("a place");
-        let mut rows = SpanRows::new(&found, (3, 40), None);
+        let mut rows = SpanRows::new(&found, (3, 40));
         for page in [0, 63, 64, 200] {
             rows.begin(page).expect("an index");
             for id in [2, 3, 1 << 20, u32::MAX] {
@@ -138,14 +138,13 @@ mod tests {
             }
             assert_eq!(rows.rows.len(), 2, "tables and accounts of one span, at page {page}");
         }
-        let whole = (Height(1), Height(heights_of(200).end - 1));
-        rows.write(whole).expect("an index");
+        rows.write(Height(heights_of(200).end - 1)).expect("an index");
         // A walk that ends early takes back nothing of what the rows told of before.
-        let mut again = SpanRows::new(&found, (3, 40), Some(whole));
+        let mut again = SpanRows::new(&found, (3, 40));
         [0, 64].into_iter().for_each(|page| again.begin(page).expect("an index"));
         drop(found);
         let ranges = Ranges::open(&path, &session.chain()).expect("an index");
-        assert_eq!(ranges.coverage(), (Height(1), Height(heights_of(200).end - 1)));
+        assert_eq!(ranges.told(), [(Height(1), Height(heights_of(200).end - 1))]);
         for kind in [ActiveKind::Table as u8, ActiveKind::Account as u8] {
             let active = [199, 63, 62].map(|page| ranges.active_at_or_below(kind, 2, page));
             assert_eq!(active, [Some(64), Some(63), Some(0)]);

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::Hash;
 use engine::limits::{SNAPSHOT_INDEX_COPY_BYTES_MAX, SNAPSHOT_INDEX_COPY_CACHE_BYTES};
+use engine::{Hash, Height};
 
 use super::catalog::Catalog;
 use super::database::{IndexError, check_file};
@@ -21,6 +21,8 @@ pub struct IndexCheck {
     pub exists: bool,
     /// What it knows; what the packs hold, where it cannot be read.
     pub catalog: Catalog,
+    /// Why it was not read, though nothing in it need be wrong.
+    pub too_long: Option<IndexError>,
     /// What is damaged.
     pub damages: Damages,
 }
@@ -55,11 +57,18 @@ pub fn check_index(backend: &Arc<dyn Backend>, dir: &Path, chain: &Hash, quiet: 
     match read {
         Ok(catalog) => check.catalog = catalog,
         Err(IndexError::Damaged(problem)) => check.damages.add(damage(problem)),
+        Err(error @ IndexError::TooLong(_)) => check.too_long = Some(error),
         Err(error) => return Err(OpenError::Index(error)),
     }
     // What the packs hold is told all the same: an index can be made again, and snapshots are what somebody asks for.
-    if !check.damages.is_empty() {
+    if !check.damages.is_empty() || check.too_long.is_some() {
         check.catalog = Catalog::from_packs(backend, dir, chain)?.0;
+        // Of one that was dropped packs may still have the record, and no groups: with a sound index nothing is wrong with that.
+        if check.too_long.is_some() {
+            let is_whole = |height: &Height| StoredSnapshot::open(backend, dir, &check.catalog, *height).is_ok();
+            let whole: Vec<Height> = check.catalog.snapshots.keys().copied().filter(is_whole).collect();
+            check.catalog.snapshots.retain(|height, _| whole.contains(height));
+        }
         return Ok(check);
     }
     for height in check.catalog.snapshots.keys() {

@@ -11,7 +11,7 @@ use crate::backend::{bounded_len, open_regular};
 /// The version of the index that this code writes and reads.
 pub const INDEX_VERSION: u64 = 1;
 
-/// Numbers about the whole: `version`, and `pack` and `end`, where the packs end.
+/// Numbers about the whole: `version`; `pack` and `end`, where the packs end; those of [`super::ranges`].
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The chain id, under `chain`.
 pub(super) const CHAIN: TableDefinition<'_, &str, &[u8; 32]> = TableDefinition::new("chain");
@@ -29,6 +29,9 @@ pub enum IndexError {
     /// It is of another chain, or its bytes are wrong. It can be made again from the packs.
     #[error("snapshots/index.redb is damaged: {0}")]
     Damaged(String),
+    /// It is longer than whoever does not write it takes; nothing need be wrong with it.
+    #[error("snapshots/index.redb is too long to be read: {0}")]
+    TooLong(String),
     /// Another process writes it, or the system refused.
     #[error("snapshots/index.redb: {0}")]
     Refused(String),
@@ -39,7 +42,8 @@ pub(super) fn check_file(path: &Path, most: u64) -> Result<(), IndexError> {
     let file = open_regular(path, std::fs::File::options().read(true));
     let checked = file.and_then(|file| bounded_len(&file, most));
     checked.map(|_| ()).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidInput | std::io::ErrorKind::FileTooLarge => damaged(error),
+        std::io::ErrorKind::InvalidInput => damaged(error),
+        std::io::ErrorKind::FileTooLarge => IndexError::TooLong(error.to_string()),
         _ => refused(error),
     })
 }

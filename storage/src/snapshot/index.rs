@@ -1,5 +1,6 @@
 //! The index: where groups and snapshots lie in the packs, in redb. Everything in it can be had from the packs again.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,13 +38,15 @@ pub struct Change {
     pub snapshots_gone: Vec<Height>,
     /// Where the packs end.
     pub end: Option<(u32, u64)>,
-    /// Rows of the index of history, and what rows tell of with them.
+    /// Rows of the index of history, and the heights that they tell of.
     pub ranges: Option<(Vec<ActivityRow>, Coverage)>,
 }
 
 /// The index, open for writing.
 pub struct Index {
     db: Database,
+    /// Bytes of the rows of the index of history, once they were counted.
+    ranges_bytes: Cell<Option<u64>>,
 }
 
 /// A file of a backend that is no file system, as redb wants it.
@@ -111,7 +114,7 @@ impl Index {
                 let handle = backend.open(path, Access::Write).or_else(|_| backend.create(path)).map_err(refused)?;
                 builder.create_with_backend(OnHandle(handle)).map_err(open_error)?
             };
-            let index = Self { db };
+            let index = Self { db, ranges_bytes: Cell::new(None) };
             match read_version(&index.db)? {
                 // A file that was made, and no table in it: the process ended before the first transaction.
                 None => index.begin(chain)?,
@@ -143,7 +146,9 @@ impl Index {
         // Both in one transaction would leave a snapshot without a group that its map names.
         let (new, gone) = (&change.snapshots, &change.snapshots_gone);
         assert!(new.iter().all(|(height, ..)| !gone.contains(height)), "a snapshot comes or goes, never both");
-        let write = || -> Result<(), redb::Error> {
+        // Where it fails, they are counted anew.
+        let mut ranges_bytes = self.ranges_bytes.take();
+        let mut write = || -> Result<Option<u64>, redb::Error> {
             let mut txn = self.db.begin_write()?;
             // Repair after a crash then reads the allocator's state instead of every page.
             txn.set_quick_repair(true);
@@ -162,8 +167,8 @@ impl Index {
                 for height in &change.snapshots_gone {
                     snapshots.remove(height.0)?;
                 }
-                if let Some((rows, coverage)) = &change.ranges {
-                    ranges::insert(&txn, rows, *coverage)?;
+                if let Some((rows, added)) = &change.ranges {
+                    ranges_bytes = Some(ranges::insert(&txn, rows, *added, ranges_bytes)?);
                 }
                 if let Some((pack, end)) = change.end {
                     let mut meta = txn.open_table(META)?;
@@ -172,21 +177,26 @@ impl Index {
                 }
             }
             txn.commit()?;
-            Ok(())
+            Ok(ranges_bytes)
         };
-        guarded(|| write().map_err(refused))
+        self.ranges_bytes.set(guarded(|| write().map_err(refused))?);
+        Ok(())
     }
 
-    /// The heights that the index of history tells of.
-    pub fn coverage(&self) -> Option<Coverage> {
-        guarded(|| ranges::coverage(&self.db)).ok().flatten()
+    /// The newest stretch of heights that the index of history tells of.
+    pub fn newest_told(&self) -> Option<Coverage> {
+        guarded(|| ranges::told(&self.db)).ok()?.pop()
     }
 
-    /// Gives free pages back to the file system.
+    /// Gives free pages back to the file system, and those of rows of the index of history that are too many.
     ///
     /// # Errors
     /// What redb says; nothing is lost then.
     pub fn compact(mut self) -> Result<(), IndexError> {
+        if let Some(told) = self.newest_told() {
+            // Rows go as they do where some are added.
+            self.write(&Change { ranges: Some((Vec::new(), told)), ..Change::default() })?;
+        }
         guarded(|| {
             while self.db.compact().map_err(refused)? {}
             Ok(())

@@ -14,7 +14,7 @@ use engine::{Hash, Height};
 use super::catalog::{Catalog, open_pack};
 use super::index::{Change, Index};
 use super::pack::{PackOffset, PackWriter};
-use super::ranges::{ActivityRow, Coverage, RangeSource};
+use super::ranges::{ActivityRow, Coverage, RangeSource, are_too_many};
 use super::record::{GroupRow, RecordKind, SnapshotInfo, SnapshotMap, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
@@ -83,9 +83,9 @@ pub struct Keeper {
     latest: Vec<GroupRow>,
     taking: Option<SnapshotInProgress>,
     record: Vec<u8>,
-    /// Where the index of history comes from, and what it tells of so far.
+    /// Where the index of history comes from, and the last height that it tells of so far.
     ranges: Option<Box<dyn RangeSource>>,
-    coverage: Option<Coverage>,
+    told: Option<Height>,
 }
 
 /// Which of some snapshots to drop: heights with times, ascending. The newest few stay, and older ones as far apart as a
@@ -155,7 +155,7 @@ impl Keeper {
             catalog.groups.into_iter().map(|(name, place)| (name, PackedGroup { place, references: 0 })).collect();
         let snapshots = catalog.snapshots;
         let (latest, taking, record) = (Vec::new(), None, Vec::new());
-        let coverage = index.coverage();
+        let told = index.newest_told().map(|(_, to)| to);
         let mut keeper = Self {
             backend,
             folder,
@@ -169,7 +169,7 @@ impl Keeper {
             taking,
             record,
             ranges,
-            coverage,
+            told,
         };
         keeper.count_references(loaded);
         Ok(keeper)
@@ -319,9 +319,11 @@ impl Keeper {
             counts.iter().filter(|(name, count)| after(name, **count) == 0).map(|(name, _)| *name).collect();
         // From here on the disk has it: what follows only repeats that in memory, and cannot fail.
         self.write(&change)?;
-        if let (Some((_, coverage)), Some(source)) = (&change.ranges, &self.ranges) {
-            source.saved(coverage.1);
-            self.coverage = Some(*coverage);
+        if let (Some(_), Some(source)) = (&change.ranges, &self.ranges)
+            && let Some((_, to)) = self.index.newest_told()
+        {
+            source.saved(to);
+            self.told = Some(to);
         }
 
         self.taking = None;
@@ -383,18 +385,19 @@ impl Keeper {
     }
 
     /// The rows of the index of history up to a height, behind those that are there; or what is left of them, where some
-    /// are gone.
+    /// are gone: then a gap is before them.
     fn read_ranges(&self, to: Height) -> Option<(Vec<ActivityRow>, Coverage)> {
         let source = self.ranges.as_ref()?;
         // What is lost between two looks makes the second one begin later.
         (0..2).find_map(|_| {
             let known = source.from();
-            let coverage = match self.coverage {
-                Some((from, until)) if known <= until.next() => (from, until.next()),
-                _ => (known.max(Height(1)), known.max(Height(1))),
+            let begins = match self.told {
+                Some(told) if known <= told.next() => told.next(),
+                _ => known.max(Height(1)),
             };
-            let rows = if coverage.1 > to { return None } else { source.rows(coverage.1, to)? };
-            Some((rows, (coverage.0, to)))
+            let rows = if begins > to { return None } else { source.rows(begins, to)? };
+            // Those of fewer heights may not be too many; else they become a gap.
+            (!are_too_many(&rows)).then_some((rows, (begins, to)))
         })
     }
 

@@ -15,7 +15,7 @@ use super::catalog::Catalog;
 use super::database::IndexError;
 use super::index::{Change, Index, read_index};
 use super::keeper::{Keeper, SnapshotDone};
-use super::ranges::{ActivityRow, Coverage, RangeSource};
+use super::ranges::{ActivityRow, Coverage, RangeSource, are_too_many};
 use super::record::SnapshotInfo;
 use super::stored::StoredSnapshot;
 use crate::Damage;
@@ -101,7 +101,9 @@ impl SnapshotsFound {
         let mut repaired = None;
         let (index, mut catalog) = match first {
             Ok(opened) => opened,
-            Err(error @ (IndexError::Newer { .. } | IndexError::Refused(_))) => return Err(OpenError::Index(error)),
+            Err(error @ (IndexError::Newer { .. } | IndexError::TooLong(_) | IndexError::Refused(_))) => {
+                return Err(OpenError::Index(error));
+            }
             Err(IndexError::Damaged(problem)) => {
                 repaired =
                     Some(format!("snapshots/index.redb is damaged ({problem}) and was made again from the packs"));
@@ -135,13 +137,22 @@ impl SnapshotsFound {
         Self { ranges: Some(Box::new(source)), ..self }
     }
 
-    /// Writes rows of the index of history that were made again, and what they tell of.
+    /// Writes rows of the index of history that were made again, which tell of the heights `added`, beside those that are there.
+    /// Where they are too many nothing is written, and it says so.
     ///
     /// # Errors
     /// If the index cannot be written.
-    pub fn set_ranges(&self, rows: Vec<ActivityRow>, coverage: Coverage) -> Result<(), OpenError> {
-        let change = Change { ranges: Some((rows, coverage)), ..Change::default() };
-        self.index.write(&change).map_err(OpenError::Index)
+    pub fn add_ranges(&self, rows: Vec<ActivityRow>, added: Coverage) -> Result<bool, OpenError> {
+        if are_too_many(&rows) {
+            return Ok(false);
+        }
+        let change = Change { ranges: Some((rows, added)), ..Change::default() };
+        self.index.write(&change).map(|()| true).map_err(OpenError::Index)
+    }
+
+    /// The newest stretch of heights that the index of history tells of.
+    pub fn newest_told(&self) -> Option<Coverage> {
+        self.index.newest_told()
     }
 
     /// The snapshots, the newest first.

@@ -263,12 +263,12 @@ fn the_index_names_every_page_on_which_something_happened() {
     let path = dir.path().join("s");
     // Twice, so that the second process goes on with the rows of the first.
     session(&path, 150);
-    let first = Ranges::open(&path, &read_genesis(&path).expect("a genesis").1).expect("an index").coverage();
+    let first = Ranges::open(&path, &read_genesis(&path).expect("a genesis").1).expect("an index").told()[0];
     session(&path, 420);
     apart(|| {
         let chain = read_genesis(&path).expect("a genesis").1;
         let ranges = Ranges::open(&path, &chain).expect("an index");
-        let (from, to) = ranges.coverage();
+        let &[(from, to)] = ranges.told() else { panic!("{:?} has a gap", ranges.told()) };
         assert_eq!((first.0, from), (Height(1), Height(1)));
         assert!(to > first.1 && to.0 > 200, "{first:?}, up to {to}");
         let mut history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
@@ -300,7 +300,7 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
     session(&path, 400);
     apart(|| {
         let chain = read_genesis(&path).expect("a genesis").1;
-        let kept = Ranges::open(&path, &chain).expect("an index").coverage();
+        let kept = Ranges::open(&path, &chain).expect("an index").told()[0];
         let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
         let pages = |ranges: &Ranges, kind: u8, id: u32, to: u64| -> Vec<bool> {
             (0..to / PAGE_HEIGHTS).map(|page| ranges.active_at_or_below(kind, id, page) == Some(page)).collect()
@@ -313,7 +313,7 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
         let before = read(kept.1.0);
         std::fs::remove_file(path.join("snapshots/index.redb")).expect("the index");
         let made = crate::history::reindex(&path, &history).expect("an index");
-        assert_eq!(Ranges::open(&path, &chain).expect("an index").coverage(), made);
+        assert_eq!(Ranges::open(&path, &chain).expect("an index").told(), [made]);
         assert!(made.0 == Height(1) && made.1 >= kept.1, "{made:?}, before {kept:?}");
         // The node may have named a page more where somebody came to nothing; the walk names what the pages hold.
         for (before, after) in before.into_iter().flatten().zip(read(kept.1.0).into_iter().flatten()) {
@@ -324,7 +324,7 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
     let made = {
         let chain = read_genesis(&path).expect("a genesis").1;
         session(&path, 600);
-        Ranges::open(&path, &chain).expect("an index").coverage()
+        Ranges::open(&path, &chain).expect("an index").told()[0]
     };
     assert!(made.0 == Height(1) && made.1 > Height(400), "{made:?}");
 }
