@@ -218,12 +218,14 @@ impl History {
         self.walk_on(walker, page, visit)
     }
 
-    /// Walks the whole session from genesis and shows every page.
+    /// Walks everything that can still be executed and shows every page: from genesis, or behind what the journal gave up.
     ///
     /// # Errors
-    /// If the session is damaged, or differs from its replay.
+    /// If the session is damaged, or differs from its replay, or nothing of it can be executed.
     pub fn walk_all(&self, visit: impl FnMut(u64, &[HeldPage]) -> anyhow::Result<()>) -> anyhow::Result<Height> {
-        Ok(self.walk_on(self.walker(Height::GENESIS)?, None, visit)?.height())
+        let mut walker = Walker::earliest(&self.dir, self.reading)?;
+        walker.machine().watch(true);
+        Ok(self.walk_on(walker, None, visit)?.height())
     }
 
     fn walk_on(

@@ -329,15 +329,36 @@ fn an_index_that_is_lost_is_made_again_by_one_walk() {
     assert!(made.0 == Height(1) && made.1 > Height(400), "{made:?}");
 }
 
+/// A session of which the oldest bodies were given up.
+fn shortened(path: &Path) {
+    let mut config_file = node::config::Config::default();
+    config_file.storage.bytes_max = 100 << 10;
+    let writing = storage::Writing { segment_bytes: 32 << 10, ..config_file.writing() };
+    session_with(path, 1_600, writing.clone());
+    session_with(path, 2_400, writing);
+}
+
+#[test]
+fn an_index_is_made_again_of_what_the_journal_still_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    shortened(&path);
+    apart(|| {
+        let chain = read_genesis(&path).expect("a genesis").1;
+        std::fs::remove_file(path.join("snapshots/index.redb")).expect("the index");
+        let history = History::open(&path, ReadOptions::default(), config(&path, 4 << 20)).expect("a history");
+        assert!(history.ranges.is_none());
+        let made = crate::history::reindex(&path, &history).expect("an index of what is left");
+        assert!(made.0 > Height(64) && made.1 > Height(2_200), "{made:?}");
+        assert_eq!(Ranges::open(&path, &chain).expect("an index").told(), [made]);
+    });
+}
+
 #[test]
 fn a_history_ends_where_the_journal_gave_up_what_is_older() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("s");
-    let mut config_file = node::config::Config::default();
-    config_file.storage.bytes_max = 100 << 10;
-    let writing = storage::Writing { segment_bytes: 32 << 10, ..config_file.writing() };
-    session_with(&path, 1_600, writing.clone());
-    session_with(&path, 2_400, writing);
+    shortened(&path);
     apart(|| {
         let history = History::open(&path, ReadOptions::default(), config(&path, 0)).expect("a history");
         let whole = history.answer(&all(Subject::Table(TableId(0)))).expect("what is left");
