@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use engine::limits::UNSETTLED_RECORDED_MAX;
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
 use engine::{Hash, Height, hex};
+use storage::backend::FileBackend;
 use storage::{FrameKind, JournalReader, Tail};
 use systems::Machine;
 use words::Failure;
@@ -74,12 +76,11 @@ impl Recording {
     /// # Errors
     /// If the directory is no session.
     pub fn open_at(dir: &Path, from: Height) -> anyhow::Result<Self> {
-        Ok(Self {
-            journal: JournalReader::open_at(dir, from)?,
-            waiting: VecDeque::new(),
-            ahead: VecDeque::new(),
-            known: Height::GENESIS,
-        })
+        Ok(Self::of(JournalReader::open_at(dir, from)?, Height::GENESIS))
+    }
+
+    fn of(journal: JournalReader, known: Height) -> Self {
+        Self { journal, waiting: VecDeque::new(), ahead: VecDeque::new(), known }
     }
 
     /// The record of a session from the first height on that the journal still has whole.
@@ -87,7 +88,7 @@ impl Recording {
     /// # Errors
     /// If the directory is no session, or its journal is damaged.
     pub fn whole(dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self { known: last_retired(dir)?, ..Self::open(dir)? })
+        Ok(Self::of(JournalReader::open_whole(Arc::new(FileBackend), dir)?, last_retired(dir)?))
     }
 
     /// The next settled height, or `None` after the last.
@@ -218,13 +219,16 @@ impl Recording {
 
 /// The last height whose body the journal gave up; genesis if it gave up none.
 pub(crate) fn last_retired(dir: &Path) -> anyhow::Result<Height> {
-    let mut journal = JournalReader::open(dir)?;
-    let mut last = Height::GENESIS;
+    let mut journal = JournalReader::open_whole(Arc::new(FileBackend), dir)?;
+    let mut last = journal.decided();
     while let Some(frame) = journal.next_frame()? {
         match frame.kind {
             FrameKind::Retired | FrameKind::Base => last = frame.height,
-            // Bodies are given up from the oldest on: the first whole block ends them.
-            FrameKind::Decided => break,
+            // Bodies are given up from the oldest on: the first whole block ends them, whatever else stood behind those before.
+            FrameKind::Decided => {
+                last = last.min(frame.height.back(1));
+                break;
+            }
             FrameKind::Settled | FrameKind::Evidence => {}
         }
     }

@@ -1,6 +1,7 @@
 //! What a session holds, without reading it all.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use engine::Height;
 use engine::message::block::{Decided, Retired};
@@ -94,7 +95,7 @@ impl Stats {
 /// If there is no session, or it is damaged at one of its ends.
 pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Result<Stats> {
     let (_, chain) = read_genesis(dir)?;
-    let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(FileBackend);
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     let mut stats = Stats { live: is_written(dir), bytes_max, min_free, ..Stats::default() };
     let files = session_files(dir)?;
     let mut whole_bytes = 0;
@@ -128,7 +129,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Resul
         }
     }
     stats.free_bytes = backend.free_bytes(dir)?;
-    ends(dir, &mut stats)?;
+    ends(&backend, dir, &mut stats)?;
     if dir.join("snapshots").is_dir() {
         let catalog = read_catalog(&backend, dir, &chain)?;
         stats.groups = catalog.groups.len() as u64;
@@ -148,14 +149,14 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Resul
 }
 
 /// The first and the last heights: the journal is read at its two ends only.
-fn ends(dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
+fn ends(backend: &Arc<dyn Backend>, dir: &Path, stats: &mut Stats) -> anyhow::Result<()> {
     let time = |body: &[u8]| {
         let whole = Decided::decode(body).map(|decided| decided.block.header);
         whole.or_else(|_| Retired::decode(body).map(|retired| retired.header)).map_or(0, |header| header.time_ms)
     };
-    let mut reader = JournalReader::open(dir)?;
+    let mut reader = JournalReader::open_whole(backend.clone(), dir)?;
     while let Some(frame) = reader.next_frame()? {
-        // Before it may stand what stays of heights that were given up.
+        // Before it may stand what stays of heights that were given up while this was read.
         if frame.kind == FrameKind::Decided {
             (stats.first, stats.first_time_ms) = (frame.height.0, time(&frame.body));
             break;

@@ -416,6 +416,16 @@ fn tools_begin_behind_bodies_that_were_given_up() {
     assert!(result.ok && result.agree == 3_000, "{result:?}");
     let result = apart(|| audit::bisect::bisect_replay(&session, &config, |_| ())).expect("a session");
     assert!(result.ok && result.agree == 3_000, "{result:?}");
+    // What stays of the heights that were given up is not read to find where the whole ones begin.
+    assert!(numbers.heads > 2, "but the first frame of the first one, and the index of the last one");
+    fs::write(session.join("journal/00000002.head"), b"none").expect("written");
+    let again = stats(&session, Some(1 << 30), 0).expect("stats");
+    assert_eq!(
+        (again.first, again.first_time_ms, again.frames),
+        (numbers.first, numbers.first_time_ms, numbers.frames)
+    );
+    let again = Recording::whole(&session).and_then(|mut record| record.read()).expect("whole").expect("whole heights");
+    assert_eq!(again.decided.block.header, first);
     fs::remove_dir_all(copy.join("snapshots")).expect("removed");
     let error =
         apart(|| Walker::earliest(&copy, ReadOptions::default())).err().expect("nothing to begin with").to_string();

@@ -126,7 +126,26 @@ impl JournalReader {
         Self::open_knowing(backend, dir, from, KnownMarks::default())
     }
 
-    /// The same, by somebody who has read the last segment before.
+    /// The journal of a session on a backend, from the first segment on that still has its bodies. Of those before nothing but the
+    /// index of the last one is read, however many they are; [`JournalReader::decided`] is what that says of them.
+    ///
+    /// # Errors
+    /// If the directory is no session, or the index that it needs is damaged.
+    pub fn open_whole(backend: Arc<dyn Backend>, dir: &Path) -> Result<Self, OpenError> {
+        let mut reader = Self::open_on(backend, dir, Height::GENESIS)?;
+        // Bodies are given up from the oldest on: the first segment that has them ends those that have not.
+        let is_head = |(_, path): &&(u32, PathBuf)| segment::SegmentKind::of(path) == segment::SegmentKind::Head;
+        let heads = reader.segments.iter().take_while(is_head).count();
+        if let Some(before) = heads.checked_sub(1)
+            && let Some(index) = reader.index_of(before)?
+        {
+            (reader.decided, reader.scan.highest, reader.scan.previous) = (index.last, index.last, index.previous);
+            (reader.next, reader.sealed) = (heads, true);
+        }
+        Ok(reader)
+    }
+
+    /// [`JournalReader::open_on`] by somebody who has read the last segment before.
     ///
     /// # Errors
     /// As [`JournalReader::open_on`].

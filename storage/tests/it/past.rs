@@ -238,6 +238,34 @@ fn a_segment_gives_up_its_bodies_with_a_part_of_it_in_memory() {
     }
 }
 
+#[test]
+fn of_what_was_given_up_only_the_last_index_is_read() {
+    let backend = Counted::default();
+    let (_disk, _past) = written(&backend, 2 << 20);
+    let given_up = HEIGHTS - 60;
+    // What stays is not small here, so that it would be seen if it were read.
+    let retention = Retention { bytes_max: 0, retire: |body| Ok(body[..BODY / 2].to_vec()) };
+    let retirer = Retirer::new(Arc::new(backend.clone()), Path::new(DIR), Genesis::chain_id(b"{}"), retention);
+    assert!(retirer.retire(Height(given_up), false).expect("sound").len() > 5);
+    backend.take_read();
+    let mut reader = JournalReader::open_whole(Arc::new(backend.clone()), Path::new(DIR)).expect("a session");
+    let last = reader.decided();
+    assert!(last.0 > given_up - 30 && last.0 < given_up, "height {last} was the last to go");
+    let first = reader.next_frame().expect("sound").expect("a whole block");
+    assert_eq!((first.kind, first.height, first.body), (FrameKind::Decided, last.next(), body(last.0 + 1)));
+    // The index lies in the last chunk of its file, which is decompressed for it; and a segment is taken up whole here.
+    let read = backend.take_read();
+    assert!(read < 6 << 20, "{read} bytes");
+    let rest = std::iter::from_fn(|| reader.next_frame().expect("sound")).count() as u64;
+    assert_eq!(rest, 2 * (HEIGHTS - last.0) - 1, "and all behind it follows");
+    // Where nothing was given up it begins with the first segment.
+    let backend = Counted::default();
+    let _written = written(&backend, 2 << 20);
+    let mut reader = JournalReader::open_whole(Arc::new(backend), Path::new(DIR)).expect("a session");
+    assert_eq!(reader.decided(), Height::GENESIS);
+    assert_eq!(reader.next_frame().expect("sound").map(|frame| frame.height), Some(Height(1)));
+}
+
 /// Where little is played, what proves a block is all there is of it, and a sealed segment is mostly the zeros that fill its
 /// blocks: what stays must not take more room than that segment did when it was compressed.
 #[test]
