@@ -71,6 +71,10 @@ pub struct Stats {
     pub min_free: u64,
     /// Days until a node takes the disk for full, at this rate and without a limit.
     pub days_to_full: Option<f64>,
+    /// Bytes of what stays of the heights that were given up, a day.
+    pub head_bytes_per_day: Option<f64>,
+    /// Days until a node takes the disk for full where the limit holds: what stays of the heights that were given up grows on.
+    pub days_to_full_of_heads: Option<f64>,
 }
 
 impl Stats {
@@ -79,13 +83,22 @@ impl Stats {
         self.days_to_full.zip(self.days_to_bytes_max).is_some_and(|(full, limit)| full < limit)
     }
 
-    /// What follows from growth: when the disk is full, and when whole segments reach the limit.
-    fn project(&mut self, whole_bytes: u64, days: f64) {
+    /// What follows from growth: when the disk is full, and when whole segments reach the limit. `head_bytes` are those of what
+    /// stays of a height that was given up, if some were.
+    fn project(&mut self, whole_bytes: u64, days: f64, head_bytes: Option<f64>) {
         assert!(days > 0.0, "a session of one moment has no rate");
         let rate = whole_bytes as f64 / days;
+        let room = self.free_bytes.saturating_sub(self.min_free) as f64;
         self.journal_bytes_per_day = Some(rate);
-        self.days_to_full = Some(self.free_bytes.saturating_sub(self.min_free) as f64 / rate);
+        self.days_to_full = Some(room / rate);
         self.days_to_bytes_max = self.bytes_max.map(|most| most.saturating_sub(whole_bytes) as f64 / rate);
+        let heights = (self.decided + 1).saturating_sub(self.first) as f64;
+        self.head_bytes_per_day = head_bytes.map(|bytes| bytes * heights / days);
+        // From the limit on as much of whole segments goes as comes.
+        self.days_to_full_of_heads = self.days_to_bytes_max.zip(self.head_bytes_per_day).map(|(limit, heads)| {
+            let left = room - limit * rate;
+            if left > 0.0 { limit + left / heads } else { room / rate }
+        });
     }
 }
 
@@ -98,7 +111,7 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Resul
     let backend: Arc<dyn Backend> = Arc::new(FileBackend);
     let mut stats = Stats { live: is_written(dir), bytes_max, min_free, ..Stats::default() };
     let files = session_files(dir)?;
-    let mut whole_bytes = 0;
+    let (mut whole_bytes, mut head_bytes) = (0, 0);
     for file in &files {
         let sum = match file.kind {
             FileKind::Segment | FileKind::Head => &mut stats.journal_bytes,
@@ -123,7 +136,10 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Resul
                 stats.segments += 1;
                 stats.compressed += u64::from(file.name.ends_with(".zst"));
             }
-            FileKind::Head => stats.heads += 1,
+            FileKind::Head => {
+                head_bytes += file.on_disk;
+                stats.heads += 1;
+            }
             FileKind::Pack => stats.packs += 1,
             _ => {}
         }
@@ -143,9 +159,19 @@ pub fn stats(dir: &Path, bytes_max: Option<u64>, min_free: u64) -> anyhow::Resul
     // A session of one moment has no rate, and nothing can be said of how long the disk lasts. What stays of older heights is not
     // what was played since, nor does a limit count it.
     if days > 0.0 && whole_bytes > 0 && stats.first > 0 {
-        stats.project(whole_bytes, days);
+        // What the next ones leave is not known before some were given up.
+        let heads = if stats.heads > 0 { given_up(&backend, dir, stats.first)? } else { 0 };
+        stats.project(whole_bytes, days, (heads > 0).then(|| head_bytes as f64 / heads as f64));
     }
     Ok(stats)
+}
+
+/// Of how many heights below the first whole one something stays.
+fn given_up(backend: &Arc<dyn Backend>, dir: &Path, whole: u64) -> anyhow::Result<u64> {
+    let mut reader = JournalReader::open_on(backend.clone(), dir, Height::GENESIS)?;
+    // A journal that begins at a snapshot has nothing of those up to there.
+    let first = reader.next_frame()?.map_or(whole, |frame| frame.height.0 + u64::from(frame.kind == FrameKind::Base));
+    Ok(whole.saturating_sub(first))
 }
 
 /// The first and the last heights: the journal is read at its two ends only.
@@ -192,7 +218,7 @@ mod tests {
     /// What a session is projected to that has 100 bytes and grows by 10 a day.
     fn projected(free_bytes: u64, bytes_max: Option<u64>, min_free: u64) -> Stats {
         let mut stats = Stats { free_bytes, bytes_max, min_free, ..Stats::default() };
-        stats.project(100, 10.0);
+        stats.project(100, 10.0, None);
         stats
     }
 
@@ -204,5 +230,25 @@ mod tests {
         assert_eq!(projected(200, None, 256).days_to_full, Some(0.0), "it is full already");
         assert!(!projected(200, None, 256).is_full_first(), "there is no limit to be first of");
         assert!(!projected(1_000, Some(400), 256).is_full_first());
+    }
+
+    #[test]
+    fn what_stays_of_heights_that_were_given_up_fills_the_disk_behind_the_limit() {
+        let stats = |free_bytes, bytes_max, head_bytes| {
+            // Five heights a day.
+            let mut stats = Stats { first: 51, decided: 100, free_bytes, bytes_max, min_free: 200, ..Stats::default() };
+            stats.project(100, 10.0, head_bytes);
+            (stats.head_bytes_per_day, stats.days_to_full_of_heads)
+        };
+        // The limit is reached after 10 days, with 700 bytes left; 2 a day go then.
+        assert_eq!(stats(1_000, Some(200), Some(0.4)), (Some(2.0), Some(360.0)));
+        assert_eq!(stats(1_000, Some(50), Some(0.4)), (Some(2.0), Some(400.0)), "it is reached already");
+        assert_eq!(stats(250, Some(200), Some(0.4)), (Some(2.0), Some(5.0)), "the disk is full before");
+        assert_eq!(stats(1_000, None, Some(0.4)), (Some(2.0), None), "there is no limit");
+        assert_eq!(
+            stats(1_000, Some(200), None),
+            (None, None),
+            "nothing was given up yet, and nobody knows what it leaves"
+        );
     }
 }

@@ -192,9 +192,10 @@ fn projections(stats: &Stats) -> Vec<String> {
     let full = stats.days_to_full.map(|left| match stats.free_bytes < stats.min_free {
         true => format!("  disk full     now: a node leaves {kept} free"),
         // Where the limit is reached first, what the journal gives up makes room for what comes.
-        false if stats.days_to_bytes_max.is_some() && !stats.is_full_first() => {
-            format!("  disk full     in {} if there were no limit; a node leaves {kept} free", days(left))
-        }
+        false if stats.days_to_bytes_max.is_some() && !stats.is_full_first() => match stats.days_to_full_of_heads {
+            Some(left) => format!("  disk full     in {} of heads; a node leaves {kept} free", days(left)),
+            None => format!("  disk full     in {} if there were no limit; a node leaves {kept} free", days(left)),
+        },
         false => format!("  disk full     in {}; a node leaves {kept} free", days(left)),
     });
     limit.into_iter().chain(full).collect()
@@ -332,12 +333,15 @@ mod tests {
     use super::*;
 
     /// What is projected with so many mebibytes free, and so many days to the limit and to a full disk.
-    fn projected(free: u64, limit: Option<f64>, full: f64) -> String {
+    fn stats(free: u64, limit: Option<f64>, full: f64) -> Stats {
         let bytes_max = limit.map(|_| 20 << 30);
         let (days_to_bytes_max, days_to_full) = (limit, Some(full));
         let (free_bytes, min_free) = (free << 20, 256 << 20);
-        let stats = Stats { bytes_max, days_to_bytes_max, days_to_full, free_bytes, min_free, ..Stats::default() };
-        projections(&stats).join("\n")
+        Stats { bytes_max, days_to_bytes_max, days_to_full, free_bytes, min_free, ..Stats::default() }
+    }
+
+    fn projected(free: u64, limit: Option<f64>, full: f64) -> String {
+        projections(&stats(free, limit, full)).join("\n")
     }
 
     #[test]
@@ -348,6 +352,8 @@ mod tests {
         );
         let reached = projected(90_000, Some(7.0), 21.0);
         assert!(reached.contains("7.0 days until the oldest bodies go") && reached.contains("if there were no limit"));
+        let heads = Stats { days_to_full_of_heads: Some(90.0), ..stats(90_000, Some(7.0), 21.0) };
+        assert!(projections(&heads).join("\n").contains("disk full     in 90.0 days of heads; a node"));
         assert_eq!(projected(319, None, 1.5), "  disk full     in 1.5 days; a node leaves 256.0 MiB free");
         assert!(projected(100, None, 0.0).contains("now: a node leaves 256.0 MiB free"));
     }

@@ -399,6 +399,11 @@ fn tools_begin_behind_bodies_that_were_given_up() {
     let days = (numbers.last_time_ms - first.time_ms) as f64 / 86_400_000.0;
     assert_eq!(numbers.journal_bytes_per_day, Some(whole as f64 / days));
     assert_eq!(numbers.days_to_bytes_max, Some(((1 << 30) - whole) as f64 / (whole as f64 / days)));
+    // That grows by itself, and fills the disk once the limit is reached.
+    let heads = session_files(&session).expect("files").into_iter().filter(|file| file.kind == FileKind::Head);
+    let a_height = heads.map(|file| file.on_disk).sum::<u64>() as f64 / (numbers.first - 1) as f64;
+    assert_eq!(numbers.head_bytes_per_day, Some(a_height * (numbers.decided + 1 - numbers.first) as f64 / days));
+    assert!(numbers.days_to_full_of_heads.is_some_and(|left| left > numbers.days_to_bytes_max.unwrap_or(0.0)));
     let report = checked(&session);
     assert!(report.ok, "{:?}", report.findings);
 

@@ -164,7 +164,8 @@ pub const RULES: &[Rule] = &[
         meaning: "This node stands still, and intents that it is sent are answered with DISK_FULL. A lone validator's chain stands still with it; of several, the others go on while they are a quorum. Nothing is lost; it goes on once there is room.",
         steps: &[
             "Make room on the disk of the session; the node tries again every second.",
-            "`bitcraps db stats` shows what takes the room; lower `storage.bytes_max` before the next start.",
+            "`bitcraps db stats` shows what takes the room; where that are whole segments, lower `storage.bytes_max` before the next start.",
+            "Heads (`journal/*.head`) are bounded by nothing: where they take the room, what helps is a larger disk, or, where other nodes have the chain, an empty session that begins at their snapshot (docs/operating.md, a lost log).",
         ],
     },
     Rule {
@@ -378,7 +379,8 @@ pub const RULES: &[Rule] = &[
         meaning: "When that is used up this node stands still, and with it the chain of a lone validator, or of several that are no quorum without it. Snapshots pause before that, and restarts take longer.",
         steps: &[
             "`bitcraps db stats --config FILE` shows what takes the room and when it is used up.",
-            "Lower `storage.bytes_max`, or make room.",
+            "Make room, or lower `storage.bytes_max` where whole segments take it.",
+            "Heads (`journal/*.head`) are bounded by nothing: where they take the room, what helps is a larger disk, or, where other nodes have the chain, an empty session that begins at their snapshot (docs/operating.md, a lost log).",
         ],
     },
     Rule {
@@ -391,8 +393,9 @@ pub const RULES: &[Rule] = &[
         title: "the disk will be full soon",
         meaning: "At its pace of the last five minutes the session fills what is free; once it has come to `storage.bytes_max`, at that of the last six hours. Where that bound stops it before, there is no such alert.",
         steps: &[
-            "Set `storage.bytes_max` below what the disk has; where it has been reached, snapshots, caches and what no bound gives up need room beside it.",
-            "`bitcraps db stats --config FILE` projects when the bound is reached, and shows what takes the room.",
+            "Set `storage.bytes_max` below what the disk has; where it has been reached, snapshots, caches and heads need room beside it.",
+            "`bitcraps db stats --config FILE` projects when the bound is reached and when heads fill the disk behind it, and shows what takes the room.",
+            "Heads (`journal/*.head`) are bounded by nothing: where they take the room, what helps is a larger disk, or, where other nodes have the chain, an empty session that begins at their snapshot (docs/operating.md, a lost log).",
         ],
     },
     Rule {
