@@ -165,6 +165,9 @@ pub const AHEAD_HEIGHTS: u64 = 4;
 pub const AHEAD_ROUNDS: u32 = 10;
 /// Rounds below the present one whose votes are kept.
 pub const PAST_ROUNDS: u32 = 64;
+/// Rounds below those of which a validator keeps what it precommitted itself, the last ones: they take a week at the least, since rounds
+/// grow to some ten seconds.
+pub const OWN_PRECOMMITS_MAX: usize = 1 << 16;
 /// Bodies of proposed blocks that are kept for one height, in bytes.
 pub const BODIES_BYTES_MAX: usize = 4 * BLOCK_BYTES_MAX;
 /// Heights for which evidence is kept in memory; the disk keeps it for ever.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bevy_ecs::resource::Resource;
 use bytemuck::Zeroable;
-use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, PAST_ROUNDS};
+use engine::limits::{AHEAD_HEIGHTS, AHEAD_ROUNDS, OWN_PRECOMMITS_MAX, PAST_ROUNDS};
 use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::evidence::Evidence;
 use engine::message::vote::{Vote, VoteKind};
@@ -18,7 +18,8 @@ use engine::{Hash, Height};
 use order::validators::{Slots, Validators};
 
 /// Votes of the heights from the last decided one on. Bounded: heights, rounds and slots are, and a slot has one row, and
-/// a second one if it contradicts itself; beyond that only what the order of blocks has heard, which hears few of them.
+/// a second one if it contradicts itself; beyond that only what the order of blocks has heard, which hears few of them. Of
+/// this validator's own precommits there are as many more as limits say.
 #[derive(Resource, Default)]
 pub struct Tally {
     heights: BTreeMap<Height, HeightVotes>,
@@ -29,6 +30,8 @@ pub struct Tally {
 #[derive(Default)]
 struct HeightVotes {
     rounds: BTreeMap<u32, [KindVotes; 2]>,
+    /// The blocks that this validator precommitted in rounds that were forgotten.
+    precommitted: BTreeMap<u32, Hash>,
     /// Votes that the order of blocks has not heard.
     unheard: Vec<Vote>,
 }
@@ -209,6 +212,14 @@ impl Tally {
         kinds.filter_map(|kind| kind.row(slot)).copied().collect()
     }
 
+    /// Whether this validator, whose slot is `own`, precommitted a block in a round of a height, however long past that round is.
+    pub fn has_precommitted(&self, height: Height, round: u32, block: &Hash, own: u32) -> bool {
+        let Some(votes) = self.heights.get(&height) else { return false };
+        let precommits = votes.rounds.get(&round).map(|kinds| &kinds[place(VoteKind::Precommit)]);
+        precommits.is_some_and(|precommits| precommits.vote_for(own, Some(*block)).is_some())
+            || votes.precommitted.get(&round) == Some(block)
+    }
+
     /// Whether a block has a quorum of prevotes in any round of a height.
     pub fn has_polka(&self, height: Height, block: &Hash, quorum: usize) -> bool {
         assert!(quorum > 0, "votes of nobody prove nothing");
@@ -247,19 +258,31 @@ impl Tally {
     }
 
     /// Forgets rounds of the present height that are long past, but for the last of them in which a quorum of prevotes was for a
-    /// block: it may be proposed again for those, however many rounds later, and only they outweigh the clock.
-    pub fn forget_rounds(&mut self, height: Height, quorum: usize) {
+    /// block: it may be proposed again for those, however many rounds later, and only they outweigh the clock. What this validator,
+    /// whose slot is `own`, precommitted in them stays known: others may hold those votes back, and show them in a certificate when
+    /// it could no longer tell them from ones that its key signed elsewhere.
+    pub fn forget_rounds(&mut self, height: Height, own: Option<u32>, quorum: usize) {
         assert!(quorum > 0, "votes of nobody are no quorum");
         let first = self.round.saturating_sub(PAST_ROUNDS);
-        let Some(votes) = self.heights.get_mut(&height) else { return };
-        if votes.rounds.first_key_value().is_some_and(|(round, _)| *round < first) {
-            let has_polka = |kinds: &[KindVotes; 2]| {
-                let values = &kinds[place(VoteKind::Prevote)].values;
-                values.iter().any(|(value, slots)| value.is_some() && slots.count() >= quorum)
-            };
-            let polka = votes.rounds.range(..first).rev().find(|(_, kinds)| has_polka(kinds)).map(|(round, _)| *round);
-            votes.rounds.retain(|round, _| *round >= first || Some(*round) == polka);
+        let Some(HeightVotes { rounds, precommitted, .. }) = self.heights.get_mut(&height) else { return };
+        if rounds.first_key_value().is_none_or(|(round, _)| *round >= first) {
+            return;
         }
+        let has_polka = |kinds: &[KindVotes; 2]| {
+            let values = &kinds[place(VoteKind::Prevote)].values;
+            values.iter().any(|(value, slots)| value.is_some() && slots.count() >= quorum)
+        };
+        let polka = rounds.range(..first).rev().find(|(_, kinds)| has_polka(kinds)).map(|(round, _)| *round);
+        for (round, kinds) in rounds.extract_if(..first, |round, _| Some(*round) != polka) {
+            let vote = own.and_then(|own| kinds[place(VoteKind::Precommit)].row(own));
+            if let Some(block) = vote.and_then(|vote| vote.body.value()) {
+                precommitted.insert(round, block);
+            }
+        }
+        while precommitted.len() > OWN_PRECOMMITS_MAX {
+            precommitted.pop_first();
+        }
+        assert!(rounds.range(..first).count() <= 1, "of rounds that are long past one is kept");
     }
 }
 
@@ -331,10 +354,30 @@ mod tests {
             }
         }
         tally.enter(PAST_ROUNDS + 3);
-        tally.forget_rounds(Height(5), 3);
+        tally.forget_rounds(Height(5), None, 3);
         let has = |byte: u8| tally.has_polka(Height(5), &[byte; 32], 3);
         assert_eq!([has(1), has(2)], [false, true]);
         assert_eq!(tally.heights[&Height(5)].rounds.len(), 1);
+    }
+
+    /// Whoever holds it back shows it in a certificate, however many rounds later.
+    #[test]
+    fn what_this_validator_precommitted_in_a_round_that_is_long_past_stays_known() {
+        let (set, mut tally) = (set(4), Tally::default());
+        let rounds = [(0, Some(1)), (1, None), (2, Some(2)), (3, Some(1))];
+        for (round, block) in rounds {
+            (0..2).for_each(|slot| _ = tally.count(&vote(slot, 5, round, block), &set, true));
+        }
+        let known = |tally: &Tally, own: u32, byte: u8| -> Vec<u32> {
+            (0..4).filter(|round| tally.has_precommitted(Height(5), *round, &[byte; 32], own)).collect()
+        };
+        assert_eq!([known(&tally, 1, 1), known(&tally, 1, 2)], [vec![0, 3], vec![2]]);
+        tally.enter(PAST_ROUNDS + 3);
+        tally.forget_rounds(Height(5), Some(1), 3);
+        assert_eq!(tally.heights[&Height(5)].rounds.keys().copied().collect::<Vec<u32>>(), [3]);
+        assert_eq!([known(&tally, 1, 1), known(&tally, 1, 2)], [vec![0, 3], vec![2]]);
+        tally.forget_below(Height(6));
+        assert!(known(&tally, 1, 1).is_empty() && known(&tally, 1, 2).is_empty(), "the height is over");
     }
 
     #[test]

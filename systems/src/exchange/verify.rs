@@ -22,6 +22,20 @@ use crate::state::setup::Setup;
 #[derive(Resource)]
 pub struct VerifySecret(pub BatchSecret);
 
+#[cfg(test)]
+impl VerifySecret {
+    /// One that anybody knows.
+    pub fn known() -> Self {
+        let mut drawn = 0;
+        let secret = BatchSecret::draw(|bytes| {
+            drawn += 1;
+            bytes.fill(drawn);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        Self(secret.expect("it cannot fail"))
+    }
+}
+
 /// The keys of those who sent intents.
 #[derive(Resource, Default)]
 pub struct SenderKeys(KnownKeys);

@@ -76,7 +76,7 @@ impl OrderStep<'_> {
         self.hear_proposals(height);
         self.ask_for_bodies(height, nodes);
         self.check_divergence(height);
-        self.tally.forget_rounds(height, self.orderer.validators.quorum());
+        self.tally.forget_rounds(height, self.orderer.own_slot(), self.orderer.validators.quorum());
         self.bodies.forget_rounds(height, self.orderer.round);
     }
 

@@ -96,7 +96,7 @@ impl Orderer {
         let signature = certificate.signatures.iter().find(|entry| entry.slot == own)?.signature;
         let Certificate { height, round, block, .. } = *certificate;
         let vote = Vote { body: VoteBody::new(VoteKind::Precommit, height, round, Some(block), own), signature };
-        let is_known = self.has_logged(&vote) || tally.votes_of(height, own).iter().any(|own| own.body == vote.body);
+        let is_known = self.has_logged(&vote) || tally.has_precommitted(height, round, &block, own);
         (!is_known).then_some(vote)
     }
 
@@ -152,5 +152,80 @@ impl Orderer {
         self.fence = self.fence.max(chain.decided);
         outbox.outputs.push(Output::Fence { height: self.fence });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::Tick;
+    use engine::limits::{PAST_ROUNDS, TICK_MS};
+    use engine::message::certificate::CertificateSignature;
+    use order::consensus::{ConsensusConfig, Quorum, TimeoutConfig};
+    use order::signature::VoteKey;
+    use order::validators::Validators;
+
+    use super::*;
+    use crate::exchange::verify::VerifySecret;
+
+    const OWN: u32 = 1;
+
+    /// Validator 1 of 4, before its first tick.
+    fn orderer() -> Orderer {
+        let keys: Vec<VoteKey> = (0..4).map(|slot| VoteKey::from_seed(&[slot; 32])).collect();
+        let validators = Validators::new(keys.iter().map(VoteKey::public).collect()).expect("keys");
+        let config = ConsensusConfig {
+            chain: [9; 32],
+            validators: validators.clone(),
+            own: Some((OWN, keys[OWN as usize].clone())),
+            quorum: Quorum::TwoThirds,
+            timeouts: TimeoutConfig::default(),
+            secret: VerifySecret::known().0,
+        };
+        Orderer::new(validators, Some(config)).expect("its own key")
+    }
+
+    /// One of the others withholds its precommits of the first rounds, and shows them with this validator's own when those rounds are
+    /// long past.
+    #[test]
+    fn an_own_precommit_of_a_round_that_is_long_past_is_not_one_of_another_life() {
+        let (orderer, mut tally, height) = (orderer(), Tally::default(), Height(1));
+        assert!(orderer.is_voting());
+        let vote = |kind, round, slot| {
+            let body = VoteBody::new(kind, height, round, Some([5; 32]), slot);
+            Vote { body, signature: [slot as u8; 64] }
+        };
+        for round in 0..2 {
+            let prevotes = (0..3).map(|slot| vote(VoteKind::Prevote, round, slot));
+            let precommits = (1..3).map(|slot| vote(VoteKind::Precommit, round, slot));
+            prevotes.chain(precommits).for_each(|vote| _ = tally.count(&vote, &orderer.validators, true));
+        }
+        let signatures: Vec<CertificateSignature> =
+            (0..3).map(|slot| CertificateSignature { slot, signature: [slot as u8; 64] }).collect();
+        let certificate = |round, block| Certificate { height, round, block, signatures: signatures.clone() };
+        let elsewhere = |tally: &Tally, round, block| orderer.signed_elsewhere(&certificate(round, block), tally);
+        tally.enter(PAST_ROUNDS + 2);
+        tally.forget_rounds(height, orderer.own_slot(), orderer.validators.quorum());
+        for round in 0..2 {
+            assert_eq!(elsewhere(&tally, round, [5; 32]), None, "round {round}");
+            let other = elsewhere(&tally, round, [6; 32]).expect("it precommitted another block");
+            assert_eq!((other.body.slot, other.body.round, other.body.value()), (OWN, round, Some([6; 32])));
+        }
+        assert!(elsewhere(&tally, 2, [5; 32]).is_some(), "in that round it precommitted nothing");
+    }
+
+    /// It hears too few for a moment: whoever it did not hear then may have said what it has to hear.
+    #[test]
+    fn whoever_heard_too_few_listens_anew() {
+        let mut orderer = orderer();
+        orderer.listen(Vec::new());
+        let rebroadcast_ms = orderer.config.as_ref().expect("it votes").timeouts.rebroadcast_ms;
+        let ticks = rebroadcast_ms.div_ceil(TICK_MS);
+        let mut hears = |tick: u64, others: usize| {
+            let clock = Clock { tick: Tick(tick), ..Clock::default() };
+            orderer.take_listened(&clock, others, Height::GENESIS).is_some()
+        };
+        assert!(!hears(1, 2) && !hears(ticks, 2) && !hears(ticks, 1));
+        assert!(!hears(ticks + 1, 2), "what it heard before does not count");
+        assert!(!hears(2 * ticks, 2) && hears(2 * ticks + 1, 2));
     }
 }
