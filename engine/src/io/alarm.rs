@@ -52,7 +52,7 @@ pub enum Alarm {
         /// The validators whose shares are missing.
         missing: SlotList,
     },
-    /// All nodes that are ahead have given up the blocks that come next here.
+    /// The nodes that are ahead have given up the blocks that come next here, or never tell them.
     #[error(
         "no node has the block after height {height} any more: this session cannot go on. With the same genesis and keys, a new \
          one gets a snapshot from the others"

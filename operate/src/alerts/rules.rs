@@ -191,7 +191,7 @@ pub const RULES: &[Rule] = &[
         warning: None,
         critical: at(0.0, 60),
         title: "nobody has the blocks that this node lacks",
-        meaning: "It was away for longer than the others keep blocks: all that are ahead have given up the one that comes next here. What it has is whole, and it does not go on by itself.",
+        meaning: "It was away for longer than the others keep blocks: of those that are ahead, more than may be faulty say that they have given up the one that comes next here, and no other tells it. What it has is whole, and it does not go on by itself.",
         steps: &[
             "`bitcraps health --config FILE --cluster` shows where each of them stands.",
             "Ask the other operators whether one of them keeps more (`storage.bytes_max`): once that node is connected, this one goes on.",

@@ -142,7 +142,7 @@ pub(super) const METRICS: &[Metric] = &[
         "bitcraps_past_gone",
         Unit::Count,
         tick!(now past_gone),
-        "1 while all nodes that are ahead have given up the block that comes next here.",
+        "1 while nodes that are ahead say that they have given up the block that comes next here, and no other tells it.",
     ),
     gauge(
         "bitcraps_intents_unanswered",

@@ -25,7 +25,7 @@ use super::bodies::Bodies;
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
-use super::nodes::{Heard, NodePeer, Nodes};
+use super::nodes::{Heard, Nodes};
 use super::order::{Orderer, take_decided};
 use super::planted::Planted;
 use super::tally::Tally;
@@ -33,14 +33,15 @@ use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::VerifySecret;
 use crate::state::setup::Setup;
 
+mod past;
 mod verifying;
+
+use self::past::{Gone, InVain};
 
 /// Milliseconds until a question goes to another node.
 const ASK_MS: u64 = 1_000;
 /// Milliseconds that a validator waits for votes before it asks for the one height that it lacks.
 const BEHIND_MS: u64 = 100;
-/// Milliseconds for which a node is not asked again for what it has no more.
-const GONE_MS: u64 = 5_000;
 
 /// Heights on their way to this node.
 #[derive(Resource, Default)]
@@ -56,20 +57,14 @@ pub struct CatchUp {
     told: NodeStanding,
     /// Who answered that it has a height no more.
     gone: BTreeMap<PeerId, Gone>,
-    /// Everyone who is ahead did so for the next one, and not only liars are.
+    /// Who was asked for the next height, and has not told it.
+    in_vain: BTreeMap<PeerId, InVain>,
+    /// Everyone who is ahead did so for the next one, or never tells it, and not only liars say so.
     is_gone: bool,
     /// The last height after which the operator was told that the next one is gone.
     alarmed: Height,
     /// A snapshot comes instead: nothing is asked for.
     paused: bool,
-}
-
-/// An answer that a height is gone.
-struct Gone {
-    /// What was decided here then: it holds for as long as nothing more is.
-    after: Height,
-    /// Until when that node is not asked again, in milliseconds of ticks.
-    until_ms: u64,
 }
 
 struct Asked {
@@ -118,17 +113,7 @@ pub fn catch_up<P: Planted>(
     let state = &mut *state;
     state.forget(chain.decided);
     for (from, entries) in heard.ranges.drain(..) {
-        // An empty answer says that the heights were retired there. From a node that was not asked it means nothing.
-        if state.asked.iter().any(|asked| asked.of == from) {
-            let gone = Gone { after: chain.decided, until_ms: clock.elapsed_ms() + GONE_MS };
-            let next = chain.decided.next();
-            if entries.is_empty() {
-                state.gone.insert(from, gone);
-            } else if entries.iter().any(|entry| entry.decided.block.header.height == next) {
-                // Later heights may be there where the next one is not.
-                state.gone.remove(&from);
-            }
-        }
+        state.hear_of_next(from, &entries, chain.decided, clock.elapsed_ms());
         state.take(from, entries, &mut chain, &mut shares, &part, &setup);
     }
     state.verify::<P>(&setup, &secret, &orderer.validators, &chain, &part, &mut inbox);
@@ -168,50 +153,6 @@ impl CatchUp {
         self.check_bytes();
     }
 
-    /// Whether everyone who is ahead has given up the height that comes next here, and more of them say so than may be liars.
-    pub fn past_is_gone(&self) -> bool {
-        self.is_gone
-    }
-
-    /// Looks at who of those that are ahead could still tell the next height.
-    fn look_for_past(&mut self, now_ms: u64, nodes: &Nodes, chain: &Chain, orderer: &Orderer, outbox: &mut Outbox) {
-        let is_of_use = |gone: &Gone| gone.until_ms > now_ms || gone.after == chain.decided;
-        self.gone.retain(|peer, gone| is_of_use(gone) && nodes.get(*peer).is_some());
-        assert!(self.gone.len() <= nodes.rows().len(), "nothing is remembered of whoever has left");
-        self.is_gone = self.is_lost(nodes, chain, orderer);
-        // A session without a height fetches a snapshot by itself; one that has some cannot, and needs its operator. Who comes and
-        // goes among the others, and how often they are asked, is nothing new to that one.
-        if self.is_gone && chain.decided > self.alarmed {
-            self.alarmed = chain.decided;
-            outbox.outputs.push(Output::Alarm(Alarm::PastGone { height: chain.decided }));
-        }
-    }
-
-    /// Whether all who are ahead have given up the next height, and not only liars say so: anybody may come as a node, tell that
-    /// the chain is further, and have nothing of it.
-    ///
-    /// A validator believes as many others as there must be an honest one among. Whoever has no slot may know fewer of them, or
-    /// only nodes that follow as it does: it believes those, if all that it knows agree, but for those that have nothing
-    /// themselves. So does a lone validator that has nothing, which no other one can tell.
-    fn is_lost(&self, nodes: &Nodes, chain: &Chain, orderer: &Orderer) -> bool {
-        let is_ahead = |node: &NodePeer| node.standing.decided > chain.decided;
-        let has_lost = |node: &NodePeer| self.gone.get(&node.id).is_some_and(|gone| gone.after == chain.decided);
-        let says_so = |node: &NodePeer| is_ahead(node) && has_lost(node);
-        if nodes.rows().iter().any(|node| is_ahead(node) && !has_lost(node)) {
-            return false;
-        }
-        let (own, believed) = (orderer.own_slot(), orderer.validators.faulty_max() + 1);
-        let has_some = |node: &NodePeer| node.standing.decided > Height::GENESIS;
-        let validators = nodes.others_of(own, has_some);
-        let is_alone = orderer.validators.count() == 1 && chain.decided == Height::GENESIS;
-        if !is_alone && (own.is_some() || validators > 0) {
-            let needed = if own.is_some() { believed } else { believed.min(validators) };
-            return nodes.others_of(own, says_so) >= needed;
-        }
-        let needed = believed.min(nodes.rows().iter().filter(|node| has_some(node)).count()).max(1);
-        nodes.rows().iter().filter(|node| says_so(node)).count() >= needed
-    }
-
     /// The last height that is verified, or decided.
     fn verified(&self, decided: Height) -> Height {
         self.ready.back().map_or(decided, |(last, _)| last.block.header.height.max(decided))
@@ -245,18 +186,21 @@ impl CatchUp {
         let Some(place) = self.asked.iter().position(|asked| asked.of == from) else { return };
         let asked = self.asked.swap_remove(place);
         assert!(self.asked.iter().all(|other| other.of != from), "of each node one thing is asked at a time");
-        let verified = self.verified(chain.decided);
+        let (verified, is_empty) = (self.verified(chain.decided), entries.is_empty());
         for entry in entries {
             let height = entry.decided.block.header.height;
             // Heights that nobody asked for would take the room of those that were.
             if !asked.covers(height) {
-                return;
+                break;
             }
             if height <= chain.decided {
                 take_beacon(&entry, chain, shares, part, setup);
             } else if height > verified {
                 self.keep(from, entry);
             }
+        }
+        if !is_empty {
+            self.note_answered(&asked, chain.decided);
         }
         self.check_bytes();
     }
@@ -306,6 +250,7 @@ impl CatchUp {
         if self.paused {
             return;
         }
+        self.note_lapsed(now_ms, chain.decided);
         self.asked.retain(|asked| asked.until_ms > now_ms && nodes.get(asked.of).is_some());
         let target = nodes.rows().iter().map(|node| node.standing.decided).max().unwrap_or_default();
         let settled = nodes.rows().iter().map(|node| node.standing.settled).max().unwrap_or_default();
@@ -337,7 +282,8 @@ impl CatchUp {
                 continue;
             }
             // What comes next is asked for in any case, and makes room for itself; what is above it would come only to go again.
-            if next != first.next() && !self.has_room() {
+            // Where it was asked for in vain, nobody is kept busy with what is above it: any of them may be the one that has it.
+            if next != first.next() && (!self.has_room() || !self.in_vain.is_empty()) {
                 return;
             }
             let range = RangeRow::new(next, ASK_HEIGHTS);
@@ -361,11 +307,11 @@ impl CatchUp {
         let has_not_lost = |id: &PeerId| self.gone.get(id).is_none_or(|gone| gone.until_ms <= now_ms);
         let may_have = |id: &PeerId| has_waited(id) && has_not_lost(id);
         let is_free = |id: &PeerId| self.asked.iter().all(|asked| asked.of != *id) && may_have(id);
-        let able: Vec<PeerId> =
+        let mut able: Vec<PeerId> =
             nodes.rows().iter().filter(|node| has(&node.standing) && is_free(&node.id)).map(|node| node.id).collect();
-        if able.is_empty() {
-            return false;
-        }
+        let Some(least) = able.iter().map(|id| self.in_vain(id)).min() else { return false };
+        // How many questions go out together is others' to say: turns alone would ask the same node for the next height each time.
+        able.retain(|id| self.in_vain(id) == least);
         self.turn += 1;
         let of = able[self.turn % able.len()];
         outbox.tell_one(of, NodeMessage::AskRange(range));
@@ -484,7 +430,6 @@ fn beacon_message(chain: &Hash, height: Height, block: Hash) -> BeaconMessage {
 }
 
 const _: () = assert!(UNSETTLED_MAX < READY_MAX);
-const _: () = assert!(BEHIND_MS < ASK_MS && ASK_MS < GONE_MS, "others are asked before one is asked again");
 
 #[cfg(test)]
 mod tests;

@@ -253,22 +253,28 @@ fn gone(cluster: &Cluster, slot: usize) -> Vec<Alarm> {
     alarms.filter(|alarm| matches!(alarm, Alarm::PastGone { .. })).copied().collect()
 }
 
+/// Node 3 of four is away while the others play. Returns the last height that it has.
+fn one_is_away(cluster: &mut Cluster) -> Height {
+    let given = seated(cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(cluster));
+    cluster.stop(3);
+    for _ in 0..6 {
+        let bets = bet_all(cluster, 4, &[0, 1, 2]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    assert!(level(cluster));
+    let height = *cluster.hosts[3].decided.last_key_value().expect("it took part").0;
+    assert!(cluster.settled(0).0 > height.0 + 4);
+    height
+}
+
 /// The others have given up the block that comes next for one that was away: one of them alone is not believed, and its operator
 /// hears it once from more of them, however often they are asked again.
 #[test]
 fn whoever_lacks_a_block_that_is_gone_everywhere_says_so_once() {
     let mut cluster = Cluster::new(4, 0, 85);
-    let given = seated(&mut cluster, 4, 4);
-    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
-    assert!(level(&mut cluster));
-    cluster.stop(3);
-    for _ in 0..6 {
-        let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
-        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
-    }
-    assert!(level(&mut cluster));
-    let height = *cluster.hosts[3].decided.last_key_value().expect("it took part").0;
-    assert!(cluster.settled(0).0 > height.0 + 4);
+    let height = one_is_away(&mut cluster);
     (1..3).for_each(|slot| cluster.stop(slot));
     retire(&mut cluster, 0..1, height.next());
     cluster.start(3);
@@ -280,6 +286,36 @@ fn whoever_lacks_a_block_that_is_gone_everywhere_says_so_once() {
     cluster.steps(2_500);
     assert_eq!(gone(&cluster, 3), [Alarm::PastGone { height }]);
     assert!(cluster.machine(3).past_is_gone());
+}
+
+/// Two that are ahead never answer, one of which says that it is far ahead: nobody waits for them, where more of the others than may
+/// be liars say that the block is gone. Their silence is no such word, and once they answer, all goes on.
+#[test]
+fn those_that_never_answer_keep_nobody_from_believing_that_a_block_is_gone() {
+    let mut cluster = Cluster::new(4, 1, 87);
+    let height = one_is_away(&mut cluster);
+    cluster.stop(1);
+    retire(&mut cluster, 0..1, height.next());
+    cluster.tamper = Some(Box::new(|from, to, message| match message {
+        NodeMessage::Range(_) if to == 3 && (from == 2 || from == 4) => None,
+        NodeMessage::Standing(standing) if (from, to) == (4, 3) => {
+            let decided = Height(standing.decided.0 + 1_000);
+            Some(NodeMessage::Standing(NodeStanding { decided, ..standing }))
+        }
+        other => Some(other),
+    }));
+    cluster.start(3);
+    cluster.steps(2_000);
+    assert_eq!(gone(&cluster, 3), [], "one says so, and one of four may lie");
+    cluster.start(1);
+    retire(&mut cluster, 1..2, height.next());
+    assert!(cluster.until(2_000, |cluster| !gone(cluster, 3).is_empty()));
+    assert!(cluster.machine(3).past_is_gone());
+    cluster.tamper = None;
+    let last = cluster.settled(0);
+    assert!(cluster.until(2_000, |cluster| cluster.settled(3) >= last), "{}", cluster.settled(3));
+    assert_eq!(gone(&cluster, 3), [Alarm::PastGone { height }]);
+    assert!(!cluster.machine(3).past_is_gone());
 }
 
 /// Whoever follows may know fewer validators than may be liars: it believes those that it knows.
