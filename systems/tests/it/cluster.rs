@@ -4,6 +4,7 @@ mod away;
 mod costly;
 mod counting;
 mod lying;
+mod proposals;
 
 use crate::hosts::Cluster;
 use engine::io::{Input, Verdict};

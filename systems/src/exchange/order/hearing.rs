@@ -260,10 +260,10 @@ impl OrderStep<'_> {
             let held = &mut self.bodies.proposals(height)[place];
             held.ask_ms = now_ms + ASK_AGAIN_MS;
             let turn = (now_ms / ASK_AGAIN_MS) as usize;
-            // Its proposer has it; so has, perhaps, whoever else is there.
+            // Its proposer has it; so has, perhaps, whoever else is there. Those come at odd turns only, and each of them at some.
             let to = if turn.is_multiple_of(2) && nodes.get(held.from).is_some() {
                 held.from
-            } else if let Some(node) = nodes.rows().get(turn % nodes.rows().len().max(1)) {
+            } else if let Some(node) = nodes.rows().get(turn / 2 % nodes.rows().len().max(1)) {
                 node.id
             } else {
                 return;
