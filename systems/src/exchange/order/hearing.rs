@@ -359,3 +359,56 @@ fn check_part(
     body.verified = Some(from + passed);
     Ok(from + passed == block.intents.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable;
+    use engine::message::block::Block;
+    use engine::message::intent::{IntentBody, IntentKind};
+    use order::signature::{PlayerKey, VoteKey};
+    use order::validators::Validators;
+
+    use super::*;
+    use crate::exchange::sender::Origin;
+    use crate::exchange::verify::VerifySecret;
+
+    /// Intents that wait were verified as they came. A proposer may not change one of them and keep its id.
+    #[test]
+    fn only_what_waits_to_its_last_byte_is_not_verified_again() {
+        let (chain, key) = ([9; 32], PlayerKey::from_seed(&[1; 32]));
+        let body = |number| IntentBody::new(IntentKind::Bet, key.public(), number, 30).amount(10);
+        let intents: Vec<Intent> = (1..=LOOK_UP_FROM as u64).map(|number| key.sign(body(number), &chain)).collect();
+        let mut pending = Pending::default();
+        intents.iter().for_each(|intent| pending.push(*intent, Origin::Here));
+        let validators = Validators::new(vec![VoteKey::from_seed(&[2; 32]).public()]).expect("a key");
+        let context = BlockContext {
+            chain: &chain,
+            height: Height(1),
+            parent: [0; 32],
+            parent_time_ms: 0,
+            root_chain: [0; 32],
+            validators: &validators,
+            next_validators: &validators,
+            parent_validators: &validators,
+            issuers: &[],
+            has_pledged: false,
+        };
+        let check = |intents: Vec<Intent>| {
+            let header = Header { height: Height(1), ..Header::zeroed() };
+            let block = Block { header, certificate: None, system: Vec::new(), pledges: Vec::new(), intents };
+            // All but its intents was looked at before.
+            let (hash, verified) = (header.hash(), Some(0));
+            let mut body = Body { hash, block, judged: None, verified, logged: false, heard: None };
+            let mut checks = 1;
+            (check_part(&mut body, &context, &pending, &VerifySecret::known().0, &mut checks), checks)
+        };
+        assert_eq!(check(intents.clone()), (Ok(true), 1), "none of them is verified once more");
+        let changes: [fn(&mut IntentBody); 2] = [|body| body.amount += 1, |body| body.target += 1];
+        for (index, change) in [0, LOOK_UP_FROM - 1].into_iter().zip(changes) {
+            let mut changed = intents.clone();
+            change(&mut changed[index].body);
+            assert_eq!(changed[index].id(), intents[index].id());
+            assert_eq!(check(changed), (Err(BlockError::Signature { index }), 0));
+        }
+    }
+}

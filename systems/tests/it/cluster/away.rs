@@ -365,6 +365,31 @@ fn one_that_lost_its_log_votes_again_whatever_one_of_the_others_tells() {
     assert!(cluster.hosts[6].fence >= Height(told.0 + 3), "not before it is far above all that it can have signed");
 }
 
+/// Of seven validators five are a quorum: four others that tell where they stand bound nothing that was signed.
+#[test]
+fn one_that_lost_its_log_votes_on_nothing_before_a_quorum_of_the_others_has_told() {
+    let mut cluster = Cluster::new(7, 0, 88);
+    let given = seated(&mut cluster, 4, 5);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    cluster.tamper = Some(Box::new(|from, to, message| match message {
+        NodeMessage::Standing(_) if to == 6 && (4..6).contains(&from) => None,
+        other => Some(other),
+    }));
+    cluster.stop(6);
+    cluster.hosts[6].log_is_lost = true;
+    cluster.start(6);
+    let told = cluster.settled(0);
+    for votes in [false, true] {
+        for _ in 0..8 {
+            let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
+            assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+        }
+        assert!(cluster.settled(6).0 > told.0 + 3, "it is far enough");
+        assert_eq!(cluster.machine(6).is_voting(), votes);
+        cluster.tamper = None;
+    }
+}
+
 /// One that caught up signs above its fence; then a group of its log is on the disk, and the frames that it was written with
 /// are not. It levels once more, and contradicts nothing that it signed behind the fence.
 #[test]

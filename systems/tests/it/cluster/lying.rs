@@ -99,7 +99,7 @@ fn one_that_was_away_for_long_catches_up_from_several_and_puts_out_a_liar() {
     assert_eq!(cluster.hosts[3].settled[&before].root_chain, cluster.hosts[0].settled[&before].root_chain);
 }
 
-/// A share in another's name has no envelope of that other; garbage in the own envelope is dropped, and blames its author.
+/// A share in another's name has no envelope of that other; garbage in the own envelope is dropped.
 #[test]
 fn shares_that_do_not_verify_stop_no_beacon() {
     let mut cluster = Cluster::new(4, 0, 51);
@@ -176,6 +176,40 @@ fn whoever_signs_two_intents_with_one_number_gets_a_receipt_for_each() {
     assert!(twice.values().all(|count| *count == 1), "honest proposers include an intent once");
 }
 
+/// The state of a node changes without a block.
+fn differ(cluster: &mut Cluster, slot: usize) {
+    cluster.liars.insert(slot as u32);
+    let mut differ = systems::schedule::chained();
+    differ.add_systems(|mut tables: Query<'_, '_, &mut Table>, mut dirty: ResMut<'_, DirtyMap>| {
+        tables.iter_mut().next().expect("a table").hand_number += 1;
+        dirty.mark_all();
+    });
+    cluster.machine(slot).run(&mut differ);
+}
+
+/// A follower hears no proposals: the block that a quorum signed over another root is the first that it can find wrong.
+#[test]
+fn a_follower_whose_state_differs_stops_before_it_records_what_a_quorum_signed() {
+    let mut cluster = Cluster::new(4, 1, 92);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    differ(&mut cluster, 4);
+    for _ in 0..8 {
+        let bets = bet_all(&mut cluster, 4, &[0, 1, 2, 3]);
+        assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)));
+    }
+    let follower = &cluster.hosts[4];
+    let Some(ExchangeError::Diverged(divergence)) = follower.fault.clone() else {
+        panic!("{:?}", follower.fault);
+    };
+    let (height, rows) = (divergence.height, (divergence.own, divergence.theirs()));
+    assert_eq!(rows, (follower.settled[&height].root_chain, cluster.hosts[0].settled[&height].root_chain));
+    let block = divergence.header.hash();
+    assert_eq!(divergence.certificate.map(|quorum| quorum.block), Some(block), "a quorum answers for it");
+    assert!(!follower.decided.contains_key(&Height(height.0 + 2)));
+}
+
 /// The state of one node changes without a block: it finds every proposal of the others wrong, and when they decide one it is
 /// the one that stops, before it records that height.
 #[test]
@@ -183,13 +217,7 @@ fn a_node_whose_state_differs_says_so_and_stops() {
     let mut cluster = Cluster::new(4, 0, 91);
     let given = seated(&mut cluster, 4, 3);
     assert!(cluster.until(2_000, |cluster| all_applied(cluster, &given)));
-    cluster.liars.insert(3);
-    let mut differ = systems::schedule::chained();
-    differ.add_systems(|mut tables: Query<'_, '_, &mut Table>, mut dirty: ResMut<'_, DirtyMap>| {
-        tables.iter_mut().next().expect("a table").hand_number += 1;
-        dirty.mark_all();
-    });
-    cluster.machine(3).run(&mut differ);
+    differ(&mut cluster, 3);
     for _ in 0..8 {
         let bets = bet_all(&mut cluster, 4, &[0, 1, 2]);
         assert!(cluster.until(3_000, |cluster| all_answered(cluster, &bets)), "the others go on");
