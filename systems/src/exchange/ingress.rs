@@ -8,7 +8,6 @@ use engine::io::{Input, Output, ShedReason};
 use engine::message::intent::{Expiry, Intent, is_past};
 use engine::message::node::NodeMessage;
 use engine::message::refusal::Refusal;
-use hashbrown::HashSet;
 
 use super::answers::{Answers, Known};
 use super::chain::Chain;
@@ -40,7 +39,6 @@ pub fn take_inputs<P: Planted>(
         closed: *closed,
         taken: BTreeMap::new(),
         room: 0,
-        shed: HashSet::new(),
         answers: &mut answers,
         pending: &mut pending,
         outbox: &mut outbox,
@@ -101,8 +99,6 @@ struct Taking<'a> {
     taken: BTreeMap<Origin, usize>,
     /// How many more intents of the present sender's origin may wait.
     room: usize,
-    /// Keys of which an intent of the present batch was shed.
-    shed: HashSet<[u8; 32]>,
     answers: &'a mut Answers,
     pending: &'a mut Pending,
     outbox: &'a mut Outbox,
@@ -118,7 +114,6 @@ impl Taking<'_> {
         let places = self.pending.room(origin, validators).saturating_sub(taken);
         self.room = places.min(self.pending.trust.left(&sender, tick));
         let (before, room) = (self.senders.len(), self.room);
-        self.shed.clear();
         arrived.into_iter().for_each(|intent| self.one::<P>(sender, intent));
         let count = self.senders.len() - before;
         assert_eq!(self.intents.len(), self.senders.len(), "every intent that goes on has a sender");
@@ -156,12 +151,7 @@ impl Taking<'_> {
             Judgement::Refused(refusal) if here => self.outbox.refuse(from, &intent, refusal),
             Judgement::Expired if here => self.outbox.expire(from, intent.id(), self.settled.0),
             Judgement::Refused(_) | Judgement::Expired => {}
-            Judgement::Shed(reason) => {
-                if reason == ShedReason::Busy {
-                    self.shed.insert(intent.body.key);
-                }
-                self.turn_away(sender, &intent, reason);
-            }
+            Judgement::Shed(reason) => self.turn_away(sender, &intent, reason),
         }
     }
 
@@ -186,8 +176,8 @@ impl Taking<'_> {
         if self.closed {
             return Judgement::Shed(ShedReason::Closed);
         }
-        // Where one of a key is shed, so are those after it, which may build on it.
-        if self.room == 0 || self.shed.contains(&intent.body.key) {
+        // Nor is there room for those after it, which may build on it.
+        if self.room == 0 {
             return Judgement::Shed(ShedReason::Busy);
         }
         Judgement::Taken

@@ -16,7 +16,7 @@ use engine::message::node::{NodeKind, NodeMessage, RangeEntry, RangeRow};
 use engine::message::vote::VoteBody;
 use engine::{Genesis, Hash, Height, PeerId, TableId, Tick};
 use order::batch::BatchSecret;
-use order::beacon::{BeaconGroup, deal};
+use order::beacon::BeaconGroup;
 use order::consensus::LogEntry;
 use order::keys::{DevKeys, dev_keys};
 use systems::exchange::recover::logged_heights;
@@ -170,7 +170,6 @@ impl Cluster {
         let count = NonZeroU32::new(self.keys.votes.len() as u32).expect("at least one");
         let again = dev_keys(&[7; 32], count);
         assert_eq!(again.group, self.keys.group);
-        let _ = deal;
         (again.group, again.beacons)
     }
 
