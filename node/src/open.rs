@@ -250,7 +250,7 @@ fn recover(
         }
         (Some(problem), None) if machine.follow() => {
             tracing::warn!(
-                "{problem}: it votes on nothing until it is three heights behind what a quorum of the others tells"
+                "{problem}: it votes on nothing until it is three heights above what a quorum of the others tells"
             );
             return Ok(());
         }

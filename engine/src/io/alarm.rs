@@ -38,7 +38,7 @@ pub enum Alarm {
     /// A certificate has a vote of this validator that is not in its log: its key was, or is, in use elsewhere.
     #[error(
         "the certificate of height {height} has a vote of this validator that is not in its log: its key was in use \
-         elsewhere, so it votes on nothing until it is three heights behind the highest of a quorum"
+         elsewhere, so it votes on nothing until it is three heights above what a quorum of the others tells"
     )]
     OwnVoteElsewhere {
         /// The certificate's height.

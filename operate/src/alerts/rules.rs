@@ -446,7 +446,7 @@ pub const RULES: &[Rule] = &[
         warning: at(0.0, 60),
         critical: None,
         title: "a validator does not vote",
-        meaning: "Its consensus log is lost or old, so it cannot know what it signed. It votes again three heights behind a quorum.",
+        meaning: "Its consensus log is lost or old, so it cannot know what it signed. It votes again three heights above what a quorum of the others told.",
         steps: &[
             "Wait while heights grow: they do while somebody plays, and while a quorum of the others runs.",
             "Where nobody plays, place some bets: eight heights or so are enough.",

@@ -77,7 +77,7 @@ impl Machine {
     }
 
     /// This validator's log is lost, or older than its journal: it cannot know what it signed, so it follows. It votes again
-    /// three heights behind what a quorum of the others tells of. Says whether it may: where no validator may be faulty, no
+    /// three heights above what a quorum of the others tells of. Says whether it may: where no validator may be faulty, no
     /// rule is safe.
     pub fn follow(&mut self) -> bool {
         self.world.resource_mut::<Orderer>().follow()

@@ -20,7 +20,7 @@ use crate::exchange::nodes::Nodes;
 use crate::exchange::tally::Tally;
 use crate::exchange::tick::{Clock, Outbox};
 
-/// Heights that a validator without its log stays behind the others before it votes again.
+/// Heights above what a quorum of others told, from which on a validator without its log votes again.
 const FOLLOW_HEIGHTS: u64 = 3;
 
 const _: () = assert!(FOLLOW_HEIGHTS > 1, "it may have voted at the height above the highest that is decided");
@@ -122,7 +122,7 @@ impl Orderer {
         told.get(quorum - 1).map(|height| Height(height.0.saturating_add(FOLLOW_HEIGHTS)))
     }
 
-    /// A validator that follows votes again three heights behind what a quorum of others has told of: it can have signed
+    /// A validator that follows votes again three heights above what a quorum of others has told of: it can have signed
     /// nothing there. Says whether it does now.
     pub(super) fn takes_part_again(
         &mut self,
