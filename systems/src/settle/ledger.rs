@@ -50,7 +50,13 @@ impl TableTotals {
             // What the table's row says is counted again from its bets: a bet that changed without a posting shows here.
             let (mut felt, mut exposure) = (Chips::ZERO, Chips::ZERO);
             for seat in id * per_table..(id + 1) * per_table {
-                totals.rails += rows.seats[seat].rail;
+                let row = &rows.seats[seat];
+                // Nobody could take them off it, and whoever sits down next begins with an empty row.
+                assert!(
+                    row.rail == Chips::ZERO || row.account != AccountId::NONE,
+                    "seat {seat}: chips are some player's"
+                );
+                totals.rails += row.rail;
                 for bet in rows.seat_bets(seat).iter() {
                     let (chips, most) = worth(table.rules, bet);
                     felt += chips;
@@ -70,9 +76,15 @@ impl TableTotals {
 /// Counts the cages of chunk `chunk` of the accounts.
 pub fn count_cages(rows: &Rows<'_>, chunk: usize) -> Chips {
     assert!(chunk * CHUNK_ACCOUNTS < rows.accounts.len(), "chunk {chunk} of accounts exists");
-    // Free slots are counted too: a chip that was left in one would be nobody's.
     let last = rows.accounts.len().min((chunk + 1) * CHUNK_ACCOUNTS);
-    rows.accounts[chunk * CHUNK_ACCOUNTS..last].iter().map(|account| account.cage).sum()
+    let mut cages = Chips::ZERO;
+    for id in chunk * CHUNK_ACCOUNTS..last {
+        let account = &rows.accounts[id];
+        // A chip that was left in a free slot would be its next owner's.
+        assert!(account.cage == Chips::ZERO || account.is_open(), "account {id}: chips are in open accounts alone");
+        cages += account.cage;
+    }
+    cages
 }
 
 /// Chips in a bet: the wager, and the commission that is held with it in advance.
@@ -99,6 +111,7 @@ pub fn balanced(table: &Table, target: Chips, treasury: Chips, is_seven_out: boo
         table.bank
     };
     assert!(table.exposure <= bank, "what goes to the treasury covers no bet");
+    assert!(bank <= table.bank + treasury, "a bank is filled with what the treasury has");
     bank
 }
 
@@ -138,6 +151,14 @@ impl Postings<'_, '_> {
         assert!(self.rows.tables[table].felt <= part.felts, "a felt is among those of its part");
         assert!(part.rails <= self.rows.house.rails, "the rails of a part are among all of them");
         assert!(part.felts <= self.rows.house.felts, "the felts of a part are among all of them");
+        self.check_cover(table);
+    }
+
+    /// A bank answers for the bets that lie, and for no others.
+    fn check_cover(&self, table: usize) {
+        let table = &self.rows.tables[table];
+        assert!(table.exposure <= table.bank, "the bank can pay every win that is left");
+        assert!(table.exposure == Chips::ZERO || table.felt > Chips::ZERO, "a table without a bet can lose nothing");
     }
 
     /// The treasury pays into a cage.
@@ -206,6 +227,7 @@ impl Postings<'_, '_> {
         assert_eq!(self.rows.seats[seat].account.index(), account, "a buy-in goes to the account's own seat");
         assert!(self.rows.accounts[account].is_open(), "a buy-in comes from an open account");
         assert!(chips <= self.rows.accounts[account].cage, "a buy-in that the cage does not have is refused");
+        let both = self.rows.accounts[account].cage + self.rows.seats[seat].rail;
         let table = self.table_of(seat);
         let house = &mut self.rows.house;
         house.cages -= chips;
@@ -217,6 +239,8 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
         self.dirty.mark(Column::Seats, seat);
+        let after = self.rows.accounts[account].cage + self.rows.seats[seat].rail;
+        assert_eq!(after, both, "what the cage gave, the rail took");
         self.check_cage(account);
         self.check_table(seat);
         self.close("cage to rail");
@@ -231,6 +255,7 @@ impl Postings<'_, '_> {
         assert!(self.rows.seats[seat].spots.is_empty(), "a seat is left when no bet is on it");
         // A slot with a seat does not become free, so that these chips cannot land in somebody else's account.
         assert!(self.rows.accounts[account].is_open(), "a rail goes to an open account");
+        let both = self.rows.seats[seat].rail + self.rows.accounts[account].cage;
         let table = self.table_of(seat);
         let chips = std::mem::take(&mut self.rows.seats[seat].rail);
         let house = &mut self.rows.house;
@@ -242,6 +267,7 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Accounts, account);
         self.dirty.mark(Column::Seats, seat);
+        assert_eq!(self.rows.accounts[account].cage, both, "the cage has all that was in it and on the rail");
         self.check_cage(account);
         self.check_table(seat);
         self.close("rail to cage");
@@ -255,6 +281,7 @@ impl Postings<'_, '_> {
         assert!(chips <= self.rows.seats[seat].rail, "a bet that the rail does not have is refused");
         assert!(self.rows.seats[seat].is_seated(), "only a player who may act bets");
         let table = self.table_of(seat);
+        let both = self.rows.seats[seat].rail + self.rows.tables[table].felt;
         let house = &mut self.rows.house;
         house.rails -= chips;
         house.felts += chips;
@@ -266,9 +293,9 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Tables, table);
+        let after = self.rows.seats[seat].rail + self.rows.tables[table].felt;
+        assert_eq!(after, both, "what the rail gave, the felt took");
         // The caller raised the exposure before it posts: what is compared here counts the new bet already.
-        let table = &self.rows.tables[table];
-        assert!(table.exposure <= table.bank, "a bet whose win the bank cannot pay is refused");
         self.check_table(seat);
         self.close("rail to felt");
     }
@@ -290,6 +317,7 @@ impl Postings<'_, '_> {
         let part = &self.ledger.tables[table / CHUNK_TABLES];
         assert!(self.rows.tables[table].felt <= part.felts, "a felt is among those of its part");
         assert!(part.felts <= self.rows.house.felts, "the felts of a part are among all of them");
+        self.check_cover(table);
         self.close("felt to forfeited");
     }
 
@@ -309,8 +337,11 @@ impl Postings<'_, '_> {
         part.banks = part.banks + balanced - bank;
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Tables, table);
-        assert!(row.exposure <= row.bank, "what goes to the treasury covers no bet");
+        assert!(row.bank <= part.banks, "a bank is among those of its part");
         assert!(part.banks <= house.banks, "the banks of a part are among all of them");
+        let is_filled = row.bank >= target || house.treasury == Chips::ZERO;
+        assert!(is_filled, "a bank lacks something only where the treasury has nothing left");
+        self.check_cover(table);
         self.close("bank and treasury");
     }
 
@@ -322,6 +353,7 @@ impl Postings<'_, '_> {
         let table = self.table_of(seat);
         assert!(chips <= self.rows.tables[table].felt, "what comes back from a felt was put there");
         assert!(self.rows.seats[seat].account != AccountId::NONE, "what comes back is some player's");
+        let both = self.rows.tables[table].felt + self.rows.seats[seat].rail;
         let house = &mut self.rows.house;
         house.felts -= chips;
         house.rails += chips;
@@ -333,6 +365,8 @@ impl Postings<'_, '_> {
         self.dirty.mark(Column::House, 0);
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Tables, table);
+        let after = self.rows.tables[table].felt + self.rows.seats[seat].rail;
+        assert_eq!(after, both, "what the felt gave, the rail took");
         self.check_table(seat);
         self.close("felt to rail");
     }

@@ -98,6 +98,14 @@ fn a_row_that_changed_without_a_posting_is_found_by_one_height_in_64() {
     found(2, "tables from 512 on", |rows, chips| add(&mut rows.seats[TABLES[2] * SEATS].rail, chips));
     found(2, "felt is the sum of its bets", |rows, chips| add(&mut rows.tables[TABLES[2]].felt, chips));
     found(1, "exposure is the sum over its bets", |rows, chips| add(&mut rows.tables[TABLES[1]].exposure, chips));
+    found(7, "chips are in open accounts alone", |rows, chips| {
+        let status = if chips > 0 { AccountStatus::Free } else { AccountStatus::Open };
+        rows.accounts[ACCOUNTS[2]].status = status as u8;
+    });
+    found(2, "chips are some player's", |rows, chips| {
+        let account = if chips > 0 { AccountId::NONE } else { AccountId(ACCOUNTS[2] as u32) };
+        rows.seats[TABLES[2] * SEATS].account = account;
+    });
 }
 
 #[test]
@@ -144,4 +152,14 @@ fn a_posting_to_what_does_not_add_up_stops_the_node() {
     says("the rails of a part are among all of them", posted(|_, ledger| ledger.tables[2].rails += Chips(201), buy_in));
     says("a felt is among those of its part", posted(|rows, _| rows.tables[TABLES[2]].felt += Chips(1), bet));
     says("the felts of a part are among all of them", posted(|_, ledger| ledger.tables[2].felts += Chips(1), bet));
+    let lends = |rows: &mut Rows<'_>, _: &mut Ledger| rows.tables[TABLES[2]].exposure += Chips(1);
+    says("a table without a bet can lose nothing", posted(lends, buy_in));
+    let broke = |rows: &mut Rows<'_>, _: &mut Ledger| {
+        let table = &mut rows.tables[TABLES[2]];
+        table.exposure = table.bank + Chips(1);
+    };
+    says("the bank can pay every win that is left", posted(broke, bet));
+    let fill = |book: &mut Postings<'_, '_>| book.balance_bank(TABLES[2], Chips(100_000_000));
+    assert_eq!(posted(|_, _| {}, fill), "");
+    says("a bank is among those of its part", posted(|_, ledger| ledger.tables[2].banks = ten, fill));
 }
