@@ -34,7 +34,9 @@ pub fn settle_accounts(
         account.seats -= 1;
         rows.house.rails -= departure.chips;
         rows.house.cages += departure.chips;
-        ledger.cages[id / CHUNK_ACCOUNTS] += departure.chips;
+        let part = &mut ledger.cages[id / CHUNK_ACCOUNTS];
+        *part += departure.chips;
+        assert!(account.cage <= *part, "a cage is among those of its part");
         dirty.mark(Column::Accounts, id);
     }
 
@@ -44,7 +46,11 @@ pub fn settle_accounts(
     rows.house.banks -= skimmed;
     rows.house.treasury += skimmed;
     let target = Chips(setup.genesis.bank_target);
+    let mut filled = None;
     for table in crossing.to_fill.drain(..) {
+        // A treasury that is short fills the first of them: which that is may follow from no worker.
+        assert!(filled < Some(table), "banks are filled once, and in the order of tables");
+        filled = Some(table);
         assert!(rows.tables[table.index()].bank < target, "only a bank below its target asks for more");
         let mut book = Postings { rows: &mut rows, ledger: &mut ledger, dirty: &mut dirty };
         book.balance_bank(table.index(), target);

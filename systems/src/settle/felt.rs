@@ -18,6 +18,7 @@ pub fn note_felt(mut columns: Columns<'_, '_>, rolled: Res<'_, Rolled>, mut repo
         for table in tables_of(*mask).map(|place| chunk * CHUNK_TABLES + place) {
             let (id, puck) = (engine::TableId(table as u32), rows.tables[table].puck());
             assert!(rows.tables[table].occupied != 0, "only a table that somebody sits at has rolled");
+            assert!(rows.tables[table].last_dice().is_some(), "a table that rolled has dice");
             // The dice are known here and have done nothing yet: the bets are those that they are about to decide.
             let seats = table * per_table..(table + 1) * per_table;
             let bets = seats.flat_map(|seat| rows.seat_bets(seat).iter());

@@ -50,6 +50,7 @@ pub fn free_idle_accounts(
             index.remove(account, rows.keys);
             rows.keys[id].key = [0; 32];
             rows.house.accounts_open -= 1;
+            assert!(index.find(&key, rows.keys).is_none(), "a key whose slot became free finds no account");
             dirty.mark(Column::AccountKeys, id);
         }
         dirty.mark(Column::Accounts, id);
@@ -60,4 +61,6 @@ pub fn free_idle_accounts(
             report.lapses.push(Lapse { account, key, returned, freed: fate.frees() });
         }
     }
+    // Every opening of this height is behind, and so is all that frees a slot.
+    assert_eq!(index.open(), rows.house.accounts_open as usize, "as many accounts are open as are found by a key");
 }

@@ -119,6 +119,12 @@ fn mark_pledged(
     });
     for table in named.chain(due).filter(|table| rows.tables.get(*table).is_some_and(|row| setup.is_pledged(row))) {
         assert!(rows.tables[table].occupied <= 1, "a pledged table has one seat that is used");
+        let sits = rows.seats[table * rows.seats_per_table()].account != AccountId::NONE;
+        assert_eq!(
+            rows.tables[table].occupied == 1,
+            sits,
+            "a pledged table's seat is marked as taken while it is somebody's"
+        );
         marks.mark(Column::Tables, table);
         marks.mark(Column::Pledges, table);
         let seat = table * rows.seats_per_table();
@@ -161,11 +167,16 @@ fn mark_chunk(
     let per_table = setup.genesis.seats as usize;
     assert_eq!(seats.len(), tables.len() * per_table, "every table of a chunk has its seats");
     let mut left = Vec::new();
-    for (place, _) in tables.iter().enumerate().filter(|(_, table)| table.is_due(at.time_ms)) {
+    for (place, table) in tables.iter().enumerate().filter(|(_, table)| table.is_due(at.time_ms)) {
         marks.mark(Column::Tables, place);
         // A seat that nobody has stays as it is. A row of further bets changes only where there are some.
         let own = seats.iter().enumerate().skip(place * per_table).take(per_table);
         for (seat, row) in own.filter(|(_, row)| row.account != AccountId::NONE) {
+            // A roll goes by the table's marks, and this by the seats: one without a mark is passed over by one of them.
+            assert!(
+                table.occupied >> (seat - place * per_table) & 1 == 1,
+                "a seat that is somebody's is marked as taken"
+            );
             marks.mark(Column::Seats, seat);
             marks.mark(Column::Bets, seat);
             if row.spots.count() as usize > SEAT_BETS_HOT {
@@ -199,6 +210,7 @@ fn may_leave(setup: &Setup, seat: &Seat, active_ms: u64) -> bool {
 
 /// An account that changes, and may become free.
 fn mark_account(marks: &mut DirtyMap, account: AccountId) {
+    assert!(account != AccountId::NONE, "only somebody's account changes");
     marks.mark(Column::Accounts, account.index());
     marks.mark(Column::AccountKeys, account.index());
 }

@@ -89,7 +89,9 @@ pub fn attend_pledged_tables(
                 Attended { setup: &setup, current: &current, book, report, forfeits, activity: &activity, table };
             if attended.attend(opened.take(table)) {
                 let place = table % CHUNK_TABLES;
-                rolled.chunks[chunk][place / 64] |= 1 << (place % 64);
+                let word = &mut rolled.chunks[chunk][place / 64];
+                assert!(*word >> (place % 64) & 1 == 0, "a pledged table rolls once, and not by itself");
+                *word |= 1 << (place % 64);
             } else {
                 // One that stayed due would have every height look at it again.
                 assert!(
@@ -172,6 +174,13 @@ impl<'r> Attended<'_, 'r> {
     fn draw(&mut self, pledge: &Pledge, value: Hash) {
         let (table, time_ms) = (self.table, self.current.time_ms);
         let row = &self.rows().tables[table];
+        // Intake took the opening by the same clock and number: dice of any other roll could be foreseen.
+        assert!(
+            self.current.opening_ms <= pledge.open_until_ms,
+            "a roll is drawn up to its deadline, and not after it"
+        );
+        assert!(pledge.end != [0; 32], "only a roll that something was pledged for is opened");
+        assert!(row.has_next_number(), "a roll that waits has a number of its own");
         let (id, roll) = (TableId(table as u32), row.roll_number + 1);
         let rules = self.setup.catalogues[usize::from(row.rules)].hash();
         // The beacon is that of the block which closed the bets: one of this height could be chosen, by holding the opening
@@ -200,6 +209,13 @@ impl<'r> Attended<'_, 'r> {
         let catalogue = &self.setup.catalogues[usize::from(self.rows().tables[table].rules)];
         let bets = seats::worth(self.rows().seat_bets(seat), &row.spots, catalogue);
         assert!(bets.chips > Chips::ZERO, "only a seat with bets waits for anything");
+        assert_eq!(
+            waited.is_some(),
+            self.rows().pledges[table].is_frozen(),
+            "bets are forfeited for the roll that waits"
+        );
+        let is_late = |pledge: &Pledge| pledge.open_until_ms < self.current.opening_ms;
+        assert!(waited.as_ref().is_none_or(is_late), "nothing is forfeited before its deadline");
         if self.report.watch_felt && waited.is_some() {
             let (id, puck) = (TableId(table as u32), self.rows().tables[table].puck());
             let laid = self.book.rows.seat_bets(seat).iter().map(|bet| FeltBet { table: id, puck, bet });
@@ -219,6 +235,7 @@ impl<'r> Attended<'_, 'r> {
         // Without a roll that waits nothing is used up: the player had left, and these bets were never closed.
         let mut roll = 0;
         if waited.is_some() {
+            assert!(self.rows().tables[table].has_next_number(), "a roll that waits has a number of its own");
             roll = self.rows().tables[table].roll_number + 1;
             let row = self.change();
             // The number is used up: a later opening of this roll can never be taken for one of the next.
@@ -258,6 +275,7 @@ impl<'r> Attended<'_, 'r> {
             return;
         }
         let row = self.rows().seats[seat];
+        assert!(self.rows().tables[table].felt > Chips::ZERO, "bets that stay are on the felt");
         self.leaves(&row, freed.chips, true, None);
         // The bets that stay wait for as long as an account may, and the dice are with nobody: no call can close them.
         let waits_ms = self.setup.genesis.account_idle_ms;
@@ -294,6 +312,10 @@ impl<'r> Attended<'_, 'r> {
         self.book.balance_bank(table, Chips(self.setup.genesis.bank_target));
         assert_eq!(self.rows().tables[table].next_roll_ms, Table::NEVER, "an empty table is at rest");
         assert_eq!(self.rows().tables[table].roll_called, 0, "an empty table waits for no roll");
+        assert!(
+            !self.rows().pledges[table].is_frozen(),
+            "a table at rest waits for no opening, which nobody could bring"
+        );
     }
 
     fn mark_bets(&mut self) {
@@ -312,6 +334,7 @@ impl<'r> Attended<'_, 'r> {
     }
 
     fn tell(&mut self, opening: OpeningReport) {
+        assert!(opening.account != AccountId::NONE, "what became of a roll is told of its player");
         self.activity.account(opening.account);
         if self.report.watch {
             self.report.openings.push(opening);

@@ -101,7 +101,10 @@ pub fn resolve_bets(
     assert_eq!(crossing.skimmed, Chips::ZERO, "the last height posted what banks gave back");
     // Chunks are joined in their order, whichever worker was first: reports and cages are the same on every node.
     let mut kept = size_of_val(done);
+    let mut joined = None;
     for chunk in done {
+        assert!(joined < Some(chunk.index), "chunks are joined once, and in their order");
+        joined = Some(chunk.index);
         kept += chunk.kept_bytes();
         chunk.check_conserved();
         // One that were due still would roll again at the next height, before anybody could bet.
@@ -261,6 +264,15 @@ impl ChunkDone<'_> {
         let all = |totals: &TableTotals| totals.rails + totals.felts + totals.banks;
         let left = self.departed + self.skimmed;
         assert_eq!(all(&self.before), all(&self.after) + left, "chunk {}: a roll makes and loses no chip", self.index);
+        // What receipts and audits say of wins and losses is counted bet by bet, and the banks table by table.
+        let (lost, paid) = (Chips(self.counts.lost), Chips(self.counts.paid));
+        let kept = self.after.banks + self.skimmed + paid;
+        assert_eq!(
+            self.before.banks + lost,
+            kept,
+            "chunk {}: banks gain what players lost, less what they won",
+            self.index
+        );
         let departed: Chips = self.departures.iter().map(|departure| departure.chips).sum();
         assert_eq!(departed, self.departed, "chunk {}: every rail that left is handed on", self.index);
     }

@@ -51,12 +51,14 @@ impl Source {
             Draw::Given(dice) => (Some(*dice), None),
             Draw::Beacon(beacon) => (None, Some(beacon)),
         };
+        assert!(setup.catalogues.len() <= RULES_MAX, "every set of rules has its dice");
         // Each set of rules has dice of its own, so that no table's rolls say what those under other rules will be.
         let roller = |set: usize| Some(DiceRoller::new(beacon?, &setup.catalogues.get(set)?.hash()));
         Self { given, draws: std::array::from_fn(roller) }
     }
 
     fn dice(&self, table: TableId, row: &Table) -> Dice {
+        assert!(row.roll_number > 0, "table {table}: a roll is counted before its dice are drawn");
         self.given.unwrap_or_else(|| {
             let draw = self.draws[usize::from(row.rules)].as_ref();
             draw.expect("a table's rules are among those of genesis").dice(table, row.roll_number)
@@ -99,6 +101,9 @@ pub fn roll_dice(
                 table.dice = source.dice(id, table).faces();
                 rolled[place / 64] |= 1 << (place % 64);
             }
+            // Times that were not kept with their tables would leave bets lying, or have every height look for a roll in vain.
+            let is_due = *rolled != [0; WORDS] || tables.iter().any(|table| table.is_due(time_ms));
+            assert!(is_due, "chunk {chunk}: it is due with a table that is due");
         },
     );
 }

@@ -79,6 +79,7 @@ pub fn note_failed_rounds(
         // Only a row that changes is marked, since a mark is a group to be hashed again.
         if rows.validators[slot].skipped_until != *until {
             assert!(rows.validators[slot].skipped_until < *until, "a turn that was lost does not come back early");
+            assert!(rows.validators[slot].voting_power > 0, "slot {slot}: only who votes has a turn to lose");
             rows.validators[slot].skipped_until = *until;
             dirty.mark(Column::Validators, slot);
         }

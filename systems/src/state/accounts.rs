@@ -101,6 +101,11 @@ impl AccountIndex {
         self.by_key.find(hash_of(key), |id| keys[*id as usize].key == *key).map(|id| AccountId(*id))
     }
 
+    /// How many accounts are found by a key.
+    pub fn open(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// The lowest free slot.
     pub fn lowest_free(&mut self) -> Option<AccountId> {
         while *self.free.get(self.first_free_word)? == 0 {

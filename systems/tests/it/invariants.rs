@@ -109,6 +109,21 @@ fn a_row_that_changed_without_a_posting_is_found_by_one_height_in_64() {
 }
 
 #[test]
+fn parts_that_are_not_the_control_accounts_are_found_by_the_next_height() {
+    let mut world = world();
+    let mut found = |words: &str, part: fn(&mut Ledger) -> &mut Chips| {
+        assert_eq!(checked_at(&mut world, 40), None, "nothing is wrong yet");
+        *part(&mut world.resource_mut::<Ledger>()) += Chips(1);
+        assert!(checked_at(&mut world, 40).is_some_and(|problem| problem.contains(words)), "{words}");
+        *part(&mut world.resource_mut::<Ledger>()) -= Chips(1);
+    };
+    found("the sum of all cages", |ledger| &mut ledger.cages[7]);
+    found("the sum of all rails", |ledger| &mut ledger.tables[0].rails);
+    found("the sum of all felts", |ledger| &mut ledger.tables[1].felts);
+    found("the sum of all banks", |ledger| &mut ledger.tables[2].banks);
+}
+
+#[test]
 fn a_chip_that_the_house_made_or_lost_is_found_by_the_next_height() {
     let mut world = world();
     with_rows(&mut world, |rows| rows.house.treasury += Chips(1));
