@@ -68,8 +68,14 @@ impl Intake<'_, '_> {
         self.accounts_opened += 1;
         assert!(self.rows.house.accounts_open as usize <= self.rows.accounts.len(), "no more are open than slots");
         assert_eq!(self.index.find(&body.key, self.rows.keys), Some(AccountId(id as u32)), "a new account is found");
+        // By number, or nodes would differ in who has which slot.
+        assert!(self.index.lowest_free().is_none_or(|next| next.index() > id), "accounts take the lowest free slots");
         self.post(|to| to.treasury_to_cage(id, grant));
-        assert_eq!(self.rows.accounts[id].cage, grant, "a new account has its grant and nothing else");
+        let account = &self.rows.accounts[id];
+        assert_eq!(account.cage, grant, "a new account has its grant and nothing else");
+        assert_eq!(account.transferable(), Chips::ZERO, "a grant is bet before it is sent on");
+        // A transfer that names no owner of a slot has a zero there.
+        assert!(account.generation > 0, "every owner of a slot can be named");
         Ok(Verdict::Applied)
     }
 
@@ -96,6 +102,8 @@ impl Intake<'_, '_> {
             return Err(Refusal::InsufficientFunds);
         }
         self.post(|book| book.cage_to_cage(id.index(), to.index(), chips));
+        let account = &self.rows.accounts[id.index()];
+        assert!(account.cage >= account.granted.saturating_sub(account.wagered), "what is not bet of a grant stays");
         Ok(Verdict::Applied)
     }
 }

@@ -36,6 +36,7 @@ impl Intake<'_, '_> {
         // An amount near 2^64 must not wrap around to one that is allowed.
         let total = body.amount.saturating_add(present.map_or(0, |bet| bet.amount.into()));
         let rules = self.catalogue(table).rules();
+        assert!(present.is_none_or(|bet| bet.amount <= rules.max_bet), "no bet lies that is above the most");
         if body.amount == 0 || total < rules.min_bet.into() {
             return Err(Refusal::BetTooSmall);
         }
@@ -74,6 +75,9 @@ impl Intake<'_, '_> {
 
     /// The checks from `WRONG_PHASE` on, then the chips move.
     fn raise(&mut self, table: usize, seat: usize, raise: &Raise) -> Applied {
+        let rules = self.catalogue(table).rules();
+        let allowed = u64::from(rules.min_bet)..=u64::from(rules.max_bet);
+        assert!(allowed.contains(&raise.total), "a total below the least or above the most was refused");
         assert!(raise.total > raise.present.map_or(0, |bet| u64::from(bet.amount)), "a raise adds chips");
         assert!(raise.present.is_none_or(|bet| Some(bet.spot) == raise.spot), "what is raised lies on the named spot");
         let puck = self.rows.tables[table].puck();
@@ -126,6 +130,19 @@ impl Intake<'_, '_> {
             return Err(Refusal::NotToggleable);
         }
 
+        self.lay(table, seat, (spot, total), raise);
+        // Before the posting, which checks that the bank can pay the new exposure.
+        self.table(table).exposure += exposure;
+        self.post(|book| book.rail_to_felt(seat, cost));
+        assert_eq!(self.rows.seat_bets(seat).get(spot).map(|bet| bet.amount), Some(total), "the raised bet stands");
+        self.counts.bets_placed += 1;
+        Ok(Verdict::Applied)
+    }
+
+    /// Writes the row of a bet that was raised.
+    fn lay(&mut self, table: usize, seat: usize, (spot, total): (Spot, u32), raise: &Raise) {
+        let lies = self.rows.seats[seat].spots.contains(spot);
+        assert_eq!(lies, raise.present.is_some(), "what a raise costs was told by what lies on its spot");
         match self.rows.seat_bets_mut(seat).get_mut(spot) {
             Some(bet) => {
                 bet.amount = total;
@@ -140,18 +157,13 @@ impl Intake<'_, '_> {
                 assert!(self.rows.seats[seat].spots.count() as usize <= SEAT_BETS_MAX, "a seat's bets are bounded");
             }
         }
-        self.mark_bets(seat);
-        // Before the posting, which checks that the bank can pay the new exposure.
-        self.table(table).exposure += exposure;
-        self.post(|book| book.rail_to_felt(seat, cost));
-        assert_eq!(self.rows.seat_bets(seat).get(spot).map(|bet| bet.amount), Some(total), "the raised bet stands");
-        self.counts.bets_placed += 1;
-        Ok(Verdict::Applied)
+        self.mark_bets(table, seat);
     }
 
     fn lower(&mut self, table: usize, seat: usize, present: BetRow, total: u32) -> Applied {
         let puck = self.rows.tables[table].puck();
         let catalogue = self.catalogue(table);
+        assert!(total >= catalogue.rules().min_bet, "a total below the least was refused");
         catalogue.may_take_down(present, puck)?;
         // Odds that were within the cap of the whole bet may be above that of what is left of it.
         if let Some(odds) = catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds))
@@ -166,7 +178,7 @@ impl Intake<'_, '_> {
         assert!(back.0 >= u64::from(present.amount - total), "it gives back what it takes away, and commission");
         let bet = BetRow { amount: total, ..present };
         *self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands") = bet;
-        self.mark_bets(seat);
+        self.mark_bets(table, seat);
         self.table(table).exposure -= exposure;
         self.post(|book| book.felt_to_rail(seat, back));
         assert_eq!(
@@ -184,13 +196,17 @@ impl Intake<'_, '_> {
         self.catalogue(table).may_take_down(present, puck)?;
         self.return_bet(table, seat, present);
         // Odds pay without an edge because they stand on a bet that has one: they do not stay alone.
-        match catalogue::odds_on(present.spot).and_then(|odds| self.rows.seat_bets(seat).get(odds)) {
+        let odds = catalogue::odds_on(present.spot);
+        let verdict = match odds.and_then(|odds| self.rows.seat_bets(seat).get(odds)) {
             Some(odds) => {
                 self.return_bet(table, seat, odds);
-                Ok(Verdict::OddsReturned)
+                Verdict::OddsReturned
             }
-            None => Ok(Verdict::Applied),
-        }
+            None => Verdict::Applied,
+        };
+        let spots = &self.rows.seats[seat].spots;
+        assert!(odds.is_none_or(|odds| !spots.contains(odds)), "no odds stay without the bet that they stood on");
+        Ok(verdict)
     }
 
     fn return_bet(&mut self, table: usize, seat: usize, bet: BetRow) {
@@ -200,13 +216,13 @@ impl Intake<'_, '_> {
         let removed = self.rows.seat_bets_mut(seat).remove(bet.spot);
         assert_eq!(removed, bet, "the bet that goes back is the one that was looked at");
         assert!(!self.rows.seats[seat].spots.contains(bet.spot), "a bet that went back has left its spot");
-        self.mark_bets(seat);
+        self.mark_bets(table, seat);
         self.table(table).exposure -= exposure;
         self.post(|book| book.felt_to_rail(seat, back));
     }
 
     /// Sets a bet working, off, or back to its default.
-    pub(super) fn set_working(&mut self, _table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
+    pub(super) fn set_working(&mut self, table: usize, seat: Option<usize>, body: &IntentBody) -> Applied {
         let (bet, seat, present) = self.placed_bet(seat, body)?;
         if !catalogue::BETS[bet.index()].family.toggles() {
             return Err(Refusal::NotToggleable);
@@ -214,7 +230,7 @@ impl Intake<'_, '_> {
         let working = Working::try_from(body.working).expect("a block's intents have known settings");
         let flags = present.flags.with_working(working);
         self.rows.seat_bets_mut(seat).get_mut(present.spot).expect("the bet stands").flags = flags;
-        self.mark_bets(seat);
+        self.mark_bets(table, seat);
         let after = self.rows.seat_bets(seat).get(present.spot);
         assert_eq!(
             after,
@@ -236,7 +252,9 @@ impl Intake<'_, '_> {
         Ok((bet, seat, present))
     }
 
-    fn mark_bets(&mut self, seat: usize) {
+    /// Every intent that changes a bet comes by here.
+    fn mark_bets(&mut self, table: usize, seat: usize) {
+        assert!(!self.is_frozen(table), "bets stay as they are once their dice may be known to somebody");
         self.dirty.mark(Column::Seats, seat);
         self.dirty.mark(Column::Bets, seat);
         // Rows lie in the order of spots: one more or less moves rows between the hot line and the cold ones.

@@ -14,7 +14,7 @@ mod pledge;
 
 use bevy_ecs::system::{Res, ResMut};
 use engine::columns::{Column, Columns, Rows};
-use engine::component::Table;
+use engine::component::{House, Table};
 use engine::image::DirtyMap;
 use engine::io::{Receipt, Verdict};
 use engine::message::certificate::Beacon;
@@ -92,6 +92,7 @@ pub fn apply_intents(
         closed,
         accounts_opened: 0,
     };
+    let before = *intake.rows.house;
     // Pledges come first (R13), so that a player may pledge and call the roll in one block. Their receipts are numbered
     // behind those of the intents, as the record has its verdicts.
     let first = current.intents.len() as u32;
@@ -115,9 +116,9 @@ pub fn apply_intents(
     }
     assert_eq!(receipts.len(), current.intents.len(), "every intent has its receipt");
     assert_eq!(pledge_receipts.len(), current.part.pledges.len(), "every pledge and opening has its receipt");
-    assert!(u64::from(intake.accounts_opened) <= intake.counts.applied, "every account was opened by an intent");
     let Counts { applied, refused, .. } = *intake.counts;
     assert_eq!(applied + refused, receipts.len() as u64, "every intent was applied or refused");
+    intake.check_block(&before);
 }
 
 /// Intents that are looked up together, ahead of being applied one by one. In a large world nearly every row is far
@@ -156,14 +157,32 @@ impl Intake<'_, '_> {
         hints
     }
 
+    /// What a block did to all chips and accounts together, held against what it was counted to do.
+    fn check_block(&self, before: &House) {
+        let players = |house: &House| house.cages + house.rails + house.felts;
+        let (house, opened, grant) = (&*self.rows.house, self.accounts_opened, Chips(self.setup.genesis.grant));
+        // Bets go from a rail to the felt and back: what players win, they win by dice that fall later.
+        let granted = Chips(grant.0 * u64::from(opened));
+        assert_eq!(players(house), players(before) + granted, "intents give players their grants and nothing else");
+        assert_eq!(house.forfeited, before.forfeited, "bets are forfeited by a deadline, and by no intent");
+        assert_eq!(house.accounts_open, before.accounts_open + opened, "intents open accounts and free none");
+        assert!(u64::from(opened) <= self.counts.applied, "every account was opened by an intent");
+        assert!(self.counts.bets_placed <= self.counts.applied, "every bet was placed by an intent");
+    }
+
     /// Applies one intent.
     fn apply(&mut self, intent: &Intent, hint: Hint) -> Verdict {
-        let supply = self.rows.house.supply;
+        let House { supply, cages, rails, felts, banks, .. } = *self.rows.house;
         let verdict = self.admit(&intent.body, hint).unwrap_or_else(Verdict::Refused);
-        assert!(self.rows.house.is_conserved(), "an intent makes and loses no chip");
-        assert_eq!(self.rows.house.supply, supply, "the supply is that of genesis for ever");
+        let house = &self.rows.house;
+        assert!(house.is_conserved(), "an intent makes and loses no chip");
+        assert_eq!(house.supply, supply, "the supply is that of genesis for ever");
         match verdict {
-            Verdict::Refused(_) => self.counts.refused += 1,
+            Verdict::Refused(_) => {
+                let chips = [house.cages, house.rails, house.felts, house.banks];
+                assert_eq!(chips, [cages, rails, felts, banks], "a refused intent leaves every chip where it lay");
+                self.counts.refused += 1;
+            }
             Verdict::Applied | Verdict::OddsReturned => self.counts.applied += 1,
         }
         verdict
@@ -193,7 +212,9 @@ impl Intake<'_, '_> {
             IntentKind::Transfer => self.transfer(id, body),
             _ => self.at_table(kind, id, body, hint.seat),
         }?;
-        self.rows.accounts[id.index()].last_intent_ms = self.active_ms;
+        let account = &mut self.rows.accounts[id.index()];
+        assert!(account.last_intent_ms <= self.active_ms, "an account is used by a clock that does not go back");
+        account.last_intent_ms = self.active_ms;
         Ok(verdict)
     }
 
@@ -237,6 +258,10 @@ impl Intake<'_, '_> {
         }
         .inspect(|_| {
             if let Some(seat) = seat {
+                assert!(
+                    self.rows.seats[seat].last_intent_ms <= self.active_ms,
+                    "a seat is used by a clock that does not go back"
+                );
                 self.rows.seats[seat].last_intent_ms = self.active_ms;
                 self.dirty.mark(Column::Seats, seat);
             }

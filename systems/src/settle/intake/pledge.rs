@@ -30,6 +30,7 @@ impl Intake<'_, '_> {
 
     /// The table rolls, or is looked at, from this time on.
     pub(super) fn visit(&mut self, table: usize, at_ms: u64) {
+        assert!(at_ms >= self.time_ms, "a table is looked at from now on, and not before");
         let before_ms = std::mem::replace(&mut self.table(table).next_roll_ms, at_ms);
         if at_ms <= before_ms {
             self.due.lower(table, at_ms);
@@ -48,6 +49,7 @@ impl Intake<'_, '_> {
     }
 
     fn pledge(&mut self, table: usize) -> &mut Pledge {
+        assert!(self.is_pledged(table), "where no player brings dice, the row of a pledge stays zero");
         self.dirty.mark(Column::Pledges, table);
         &mut self.rows.pledges[table]
     }
@@ -66,6 +68,10 @@ impl Intake<'_, '_> {
         // The beacon of this very block is not known while its intents are made: nobody closes bets on dice they can foresee.
         let (block, beacon) = self.closing;
         let open_until_ms = self.opening_ms + open_ms;
+        // The intents that follow an opening still find its table frozen: its dice are drawn after all of them.
+        assert!(!self.opened.has(table), "a block does not close the roll after the one that it opens");
+        assert_eq!(self.rows.tables[table].occupied, 1, "bets are closed by the one player, who can open them");
+        assert!(open_until_ms > self.opening_ms, "a roll that waits can be opened still");
         self.pledge(table).freeze(block, beacon, open_until_ms);
         self.closed.push(TableId(table as u32));
         self.table(table).roll_called = 1;
@@ -78,7 +84,8 @@ impl Intake<'_, '_> {
 
     /// Applies a pledge or an opening.
     pub(super) fn take_pledge(&mut self, row: &PledgeRow, activity: &Activity) -> Verdict {
-        let supply = self.rows.house.supply;
+        let house = *self.rows.house;
+        let before = self.rows.pledges.get(row.table as usize).copied();
         let verdict = match self.admit_pledge(row, activity) {
             Ok(()) => Verdict::Applied,
             Err(refusal) => {
@@ -86,28 +93,33 @@ impl Intake<'_, '_> {
                 if row.is_opening() {
                     self.forfeits.recorded(row, &self.setup.chain);
                 }
+                let after = self.rows.pledges.get(row.table as usize).copied();
+                assert_eq!(after, before, "a pledge or an opening that is refused changes no row");
                 Verdict::Refused(refusal)
             }
         };
-        assert!(self.rows.house.is_conserved(), "a pledge makes and loses no chip");
-        assert_eq!(self.rows.house.supply, supply, "the supply is that of genesis for ever");
+        assert_eq!(*self.rows.house, house, "a pledge or an opening moves no chip");
         verdict
     }
 
     /// The checks stand in the order of R13.
     fn admit_pledge(&mut self, row: &PledgeRow, activity: &Activity) -> Result<(), Refusal> {
         let id = self.index.find(&row.key, self.rows.keys).ok_or(Refusal::UnknownAccount)?;
+        assert!(self.rows.accounts[id.index()].is_open(), "only an open account is found by its key");
         activity.account(id);
         let table = row.table as usize;
         if table < self.rows.tables.len() {
             activity.table(TableId(row.table));
         }
         let seat = check_pledge(row, id, self.rows, self.setup, self.opened.has(table))?;
+        assert!(self.sits(seat, id), "a player pledges and opens for a roll of their own");
+        assert_eq!(self.open_seats(table), seat..seat + 1, "a pledged table has one seat that is used");
         if row.is_opening() {
             self.open_roll(row, table)?;
         } else {
             assert!(!self.is_frozen(table), "a pledge is changed only while its bets are open");
             let pledge = self.pledge(table);
+            assert!(pledge.number < row.number, "a copy of an older pledge replaces no newer one");
             (pledge.end, pledge.number) = (row.value, row.number);
         }
         // Whoever pledges or opens is there, though they send no intent: neither the seat nor the account is idle.

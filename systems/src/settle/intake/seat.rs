@@ -37,10 +37,21 @@ impl Intake<'_, '_> {
         }
         // Frozen tables take this kind of intent, since whoever asks in vain is to be remembered; so it is checked here.
         assert!(!self.is_frozen(table), "while a roll waits its player sits, and the only seat is taken");
+        assert!(self.open_seats(table).contains(&seat), "the dice of a pledged table are its one player's");
         if own.is_none() {
+            let row = &self.rows.seats[seat];
+            assert_eq!(row.rail, Chips::ZERO, "a free seat holds no chip");
+            assert!(row.spots.is_empty(), "a free seat holds no bet");
             self.rows.seats[seat] = Seat { account: id, ..Seat::EMPTY };
             self.rows.accounts[id.index()].seats += 1;
+        } else {
+            assert!(
+                !self.rows.seats[seat].spots.is_empty(),
+                "a seat is kept for a player who left while bets stay on it"
+            );
         }
+        let seats = self.rows.accounts[id.index()].seats as usize;
+        assert!((1..=self.rows.tables.len()).contains(&seats), "an account has one seat at a table");
         self.rows.seats[seat].status = SeatStatus::Seated as u8;
         self.rows.seats[seat].last_intent_ms = self.active_ms;
         // A player who just came is given as long to bet as one whose bet was just decided.
@@ -67,6 +78,9 @@ impl Intake<'_, '_> {
             row.shooter = place;
         }
         if was_empty {
+            assert_eq!(row.felt, Chips::ZERO, "no bet lies at a table where nobody sat");
+            assert_eq!(row.point, 0, "a hand begins with the puck OFF");
+            assert_eq!(row.shooter, place, "the first player gets the dice");
             row.begin_hand();
             row.opened_ms = time_ms;
             // Once more: the treasury may have had too little when the last player left.
@@ -78,6 +92,7 @@ impl Intake<'_, '_> {
         }
         let row = &self.rows.tables[table];
         assert!(row.next_roll_ms != Table::NEVER, "a table at which somebody sits is looked at again");
+        assert!(row.occupied == 1 || !self.is_pledged(table), "nobody else sits at a pledged table");
         let shooter = self.seats(table).start + usize::from(row.shooter);
         assert!(self.rows.seats[shooter].is_seated(), "the dice are with a player who may act");
     }
@@ -87,6 +102,7 @@ impl Intake<'_, '_> {
         let table = seat / self.rows.seats_per_table();
         let place = seat - self.seats(table).start;
         assert!(self.rows.seats[seat].is_seated(), "only a player who may act leaves");
+        assert!(!self.is_frozen(table), "nobody leaves between the last bet and its dice");
         let puck = self.rows.tables[table].puck();
         let catalogue = &self.setup.catalogues[self.rows.tables[table].rules as usize];
 
@@ -116,6 +132,15 @@ impl Intake<'_, '_> {
             self.rows.tables[table].next_roll_ms = self.time_ms + self.setup.genesis.account_idle_ms;
         }
         self.due.refresh(self.rows.tables, table);
+        let row = &self.rows.tables[table];
+        assert!(usize::from(row.shooter) != place, "whoever left holds no dice");
+        assert!(!self.rows.seats[seat].is_seated(), "whoever left may not act");
+        // A table that nobody looks at again keeps its players' bets for ever.
+        assert_eq!(
+            row.next_roll_ms == Table::NEVER,
+            row.occupied == 0,
+            "a table is at rest when its last seat is free"
+        );
         Ok(Verdict::Applied)
     }
 
@@ -181,7 +206,9 @@ impl Intake<'_, '_> {
             Some(next) if next != shooter => self.table(table).shooter = next,
             _ => return Err(Refusal::NoOtherPlayer),
         }
-        let shooter = self.seats(table).start + usize::from(self.rows.tables[table].shooter);
+        let row = &self.rows.tables[table];
+        assert!(row.occupied >> row.shooter & 1 == 1, "the dice go to a seat that is marked as taken");
+        let shooter = self.seats(table).start + usize::from(row.shooter);
         assert!(self.rows.seats[shooter].is_seated(), "the dice go to a player who may act");
         self.table(table).begin_hand();
         self.balance_bank(table);
