@@ -85,10 +85,10 @@ pub fn catch_up<P: Planted>(
     setup: Res<'_, Setup>,
     clock: Res<'_, Clock>,
     secret: Res<'_, VerifySecret>,
-    nodes: Res<'_, Nodes>,
     orderer: Res<'_, Orderer>,
     part: Res<'_, BeaconPart>,
-    mut bodies: ResMut<'_, Bodies>,
+    bodies: Res<'_, Bodies>,
+    mut nodes: ResMut<'_, Nodes>,
     mut chain: ResMut<'_, Chain>,
     mut shares: ResMut<'_, Shares>,
     mut heard: ResMut<'_, Heard>,
@@ -103,7 +103,9 @@ pub fn catch_up<P: Planted>(
     }
     for (from, row) in heard.body_questions.drain(..) {
         // What is not here is not answered: whoever asked tries another node after a while.
-        if let Some(body) = bodies.get_mut(row.height, &row.block) {
+        let body = bodies.get(row.height, &row.block);
+        let is_told = |node: &mut NodePeer| node.is_told(row.block, clock.elapsed_ms());
+        if let Some(body) = body.filter(|_| nodes.get_mut(from).is_some_and(is_told)) {
             outbox.tell_one(from, NodeMessage::Body(Box::new(body.block.clone())));
         }
     }

@@ -2,9 +2,8 @@
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::ResMut;
-use engine::PeerId;
 use engine::io::{Alarm, Input, Output, SlotList};
-use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX, NODE_VOTES_MAX, VALIDATORS_MAX};
+use engine::limits::{NODE_CHECKS_MAX, NODE_QUESTIONS_MAX, NODE_VOTES_MAX, TICK_MS, VALIDATORS_MAX};
 use engine::message::block::Block;
 use engine::message::certificate::Certificate;
 use engine::message::evidence::Evidence;
@@ -13,13 +12,16 @@ use engine::message::node::{
 };
 use engine::message::share::Share;
 use engine::message::vote::{Proposal, Vote};
+use engine::{Hash, PeerId};
 
+use super::order::ASK_AGAIN_MS;
 use super::tick::{Inbox, Outbox};
 
 // The largest message that an honest node sends is heard: one that is too much for a tick would be so again in the next.
 const _: () = assert!(NODE_VOTES_MAX <= NODE_CHECKS_MAX);
 // So are, in one tick, those of a round that fails: what somebody may be locked on, and what lets the next round be entered.
 const _: () = assert!(2 * VALIDATORS_MAX as usize <= NODE_CHECKS_MAX);
+const _: () = assert!(ASK_AGAIN_MS >= TICK_MS, "whoever asks again is told again");
 
 /// The other nodes that are connected.
 #[derive(Resource, Default)]
@@ -48,6 +50,22 @@ pub struct NodePeer {
     pub has_told: bool,
     checks: usize,
     questions: usize,
+    /// Bodies that it was told lately, each with when, in milliseconds of ticks.
+    told: Vec<(Hash, u64)>,
+}
+
+impl NodePeer {
+    /// Whether it is told a body now: a question is short, a body a megabyte. One in a tick, and each of them once in the time after
+    /// which whoever lacks it asks again.
+    pub fn is_told(&mut self, body: Hash, now_ms: u64) -> bool {
+        self.told.retain(|(_, told_ms)| now_ms < told_ms + ASK_AGAIN_MS);
+        if self.told.iter().any(|(told, told_ms)| *told == body || *told_ms == now_ms) {
+            return false;
+        }
+        self.told.push((body, now_ms));
+        assert!(self.told.len() as u64 <= ASK_AGAIN_MS / TICK_MS, "what others make a node hold is bounded");
+        true
+    }
 }
 
 /// What nodes said in this tick, in the order in which it came.
@@ -144,8 +162,8 @@ pub fn hear_nodes(
             Input::Joined { peer, key, node: true, .. } => {
                 assert!(rows.iter().all(|node| node.id != *peer), "a connection opens once");
                 let standing = NodeStanding::default();
-                let (validator, has_told, checks, questions) = (None, false, 0, 0);
-                rows.push(NodePeer { id: *peer, key: *key, validator, standing, has_told, checks, questions });
+                let (validator, has_told, checks, questions, told) = (None, false, 0, 0, Vec::new());
+                rows.push(NodePeer { id: *peer, key: *key, validator, standing, has_told, checks, questions, told });
                 joined.push(*peer);
             }
             Input::Left(peer) => rows.retain(|node| node.id != *peer),
@@ -231,8 +249,8 @@ impl Heard {
 
 #[cfg(test)]
 mod tests {
+    use engine::Height;
     use engine::message::certificate::CertificateSignature;
-    use engine::{Hash, Height};
 
     use super::*;
 
@@ -240,8 +258,8 @@ mod tests {
     fn a_certificate_counts_for_as_many_signatures_as_it_has() {
         let (id, block): (PeerId, Hash) = (PeerId { slot: 1, generation: 0 }, [1; 32]);
         let standing = NodeStanding::default();
-        let mut node =
-            NodePeer { id, key: [2; 32], validator: None, standing, has_told: false, checks: 0, questions: 0 };
+        let (key, validator, has_told, told) = ([2; 32], None, false, Vec::new());
+        let mut node = NodePeer { id, key, validator, standing, has_told, checks: 0, questions: 0, told };
         let signatures: Vec<CertificateSignature> =
             (0..VALIDATORS_MAX).map(|slot| CertificateSignature { slot, signature: [3; 64] }).collect();
         let polka = |round: u32| {

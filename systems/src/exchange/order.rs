@@ -37,7 +37,7 @@ mod knowing;
 mod hearing;
 mod proposing;
 
-pub(super) use self::hearing::polka_votes;
+pub(super) use self::hearing::{ASK_AGAIN_MS, polka_votes};
 
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
 pub(super) const BODY: u8 = 0;

@@ -26,7 +26,7 @@ use crate::exchange::tally::Counted;
 use crate::exchange::tick::Pending;
 
 /// Milliseconds after which a body that did not come is asked for again, of another node.
-const ASK_AGAIN_MS: u64 = 50;
+pub(in crate::exchange) const ASK_AGAIN_MS: u64 = 50;
 /// Intents from which on a block's are looked up among those that wait, which were verified when they came.
 const LOOK_UP_FROM: usize = 64;
 

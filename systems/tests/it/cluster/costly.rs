@@ -1,19 +1,39 @@
 //! One validator, or anybody, has the others work for nothing: it costs them little, and whoever pays nothing for it is put out.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use engine::Height;
 use engine::component::PeerStatus;
-use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, TICK_MS};
+use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, NODE_QUESTIONS_MAX, TICK_MS};
 use engine::message::block::{Block, Header, intents_root};
 use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::intent::{Intent, IntentKind};
-use engine::message::node::{NodeMessage, NodeStanding, RoundCertificate};
+use engine::message::node::{BlockRow, NodeMessage, NodeStanding, RoundCertificate};
 use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
+use engine::{Hash, Height};
 
 use super::{all_answered, all_applied, bet_all, level, seated, tell};
-use crate::hosts::Cluster;
+use crate::hosts::{CHAIN, Cluster};
+
+/// A block that may be the next one, with the sections of the one before.
+fn next_block(cluster: &mut Cluster, proposer: u32, round: u32) -> Block {
+    let height = cluster.machine(0).chain().decided.next();
+    let (root_chain, time_ms) = (cluster.machine(0).chain().root_chain_for(height), cluster.now_ms());
+    let decided = cluster.hosts[0].decided[&height.back(1)].clone();
+    let (parent, certificate) = (decided.certificate.block, decided.certificate.hash());
+    let mut block = Block { certificate: Some(decided.certificate), ..decided.block };
+    block.header = Header { height, round, root_chain, proposer, parent, time_ms, certificate, ..block.header };
+    block
+}
+
+/// What the proposer of a block says of it.
+fn proposed(cluster: &Cluster, block: Block) -> [NodeMessage; 2] {
+    let Header { height, round, proposer: slot, .. } = block.header;
+    let named = block.header.hash();
+    let body = ProposalBody { block: named, height, round, slot, polka_round: NO_ROUND, reserved: [0; 12] };
+    let proposal = cluster.keys.votes[slot as usize].sign_proposal(body, &CHAIN);
+    [NodeMessage::Proposal(proposal), NodeMessage::Body(Box::new(block))]
+}
 
 /// Anybody may come as a node and send certificates that nobody signed, each of which costs as many verifications as it names
 /// validators: it is put out. Whoever sends what was signed is not.
@@ -91,29 +111,13 @@ fn what_is_proposed_for_later_rounds_keeps_the_present_one_waiting_for_nothing()
     let liar = (proposer + 1) % 4;
     let honest: Vec<usize> = (0..4).filter(|slot| *slot != liar as usize).collect();
     cluster.liars.insert(liar);
-    let decided = cluster.hosts[0].decided[&height.back(1)].clone();
-    let (root_chain, now_ms) = (cluster.machine(0).chain().root_chain_for(height), cluster.now_ms());
     let rounds = (1..=AHEAD_ROUNDS).filter(|round| validators.proposer(height, *round) == liar);
     let mut junk = Vec::new();
     for (round, twice) in rounds.flat_map(|round| [(round, 0), (round, 1)]).take(4) {
-        let certificate = Some(decided.certificate.clone());
-        let mut block = Block { intents: intents.clone(), certificate, ..decided.block.clone() };
-        block.header = Header {
-            height,
-            round,
-            root_chain,
-            proposer: liar,
-            parent: decided.certificate.block,
-            time_ms: now_ms + twice,
-            certificate: decided.certificate.hash(),
-            intents: intents_root(&block.intents),
-            intent_count: BLOCK_INTENTS_MAX as u32,
-            ..block.header
-        };
-        let named = block.header.hash();
-        let body = ProposalBody { block: named, height, round, slot: liar, polka_round: NO_ROUND, reserved: [0; 12] };
-        junk.push(NodeMessage::Proposal(cluster.keys.votes[liar as usize].sign_proposal(body, &[9; 32])));
-        junk.push(NodeMessage::Body(Box::new(block)));
+        let mut block = Block { intents: intents.clone(), ..next_block(&mut cluster, liar, round) };
+        block.header.time_ms += twice;
+        (block.header.intents, block.header.intent_count) = (intents_root(&block.intents), BLOCK_INTENTS_MAX as u32);
+        junk.extend(proposed(&cluster, block));
     }
     assert_eq!(junk.len(), 8, "as many bodies as there is room for");
     tell(&mut cluster, liar, &honest, &junk);
@@ -121,6 +125,48 @@ fn what_is_proposed_for_later_rounds_keeps_the_present_one_waiting_for_nothing()
     // A body of the junk alone takes eight ticks.
     assert!(cluster.until(16, |cluster| honest.iter().all(|slot| cluster.hosts[*slot].decided.contains_key(&height))));
     assert_eq!(cluster.hosts[honest[0]].decided[&height].block.header.round, 0);
+}
+
+/// Whoever asks for a body pays a few bytes for up to a megabyte: of one node's questions one is answered in a tick, and of those for
+/// one body one in the time after which an honest node asks again.
+#[test]
+fn bodies_are_told_no_faster_than_whoever_lacks_them_asks() {
+    let mut cluster = Cluster::new(4, 1, 90);
+    let given = seated(&mut cluster, 4, 4);
+    assert!(cluster.until(3_000, |cluster| all_applied(cluster, &given)));
+    assert!(level(&mut cluster));
+    cluster.liars.insert(3);
+    let blocks = [1, 2].map(|round| next_block(&mut cluster, 3, round));
+    let (height, names) = (blocks[0].header.height, blocks.each_ref().map(|block| block.header.hash()));
+    let told: Rc<RefCell<Vec<Hash>>> = Rc::default();
+    let heard = told.clone();
+    cluster.tamper = Some(Box::new(move |from, to, message| match &message {
+        // The height stays under way, so that its bodies are there.
+        NodeMessage::Votes(_) => None,
+        NodeMessage::Body(block) if (from, to) == (0, 4) && names.contains(&block.header.hash()) => {
+            heard.borrow_mut().push(block.header.hash());
+            Some(message)
+        }
+        _ => Some(message),
+    }));
+    for block in blocks {
+        let said = proposed(&cluster, block);
+        tell(&mut cluster, 3, &[0], &said);
+    }
+    cluster.step();
+    let questions = names.map(|block| NodeMessage::AskBody(BlockRow { height, block }));
+    let questions: Vec<NodeMessage> = questions.iter().cycle().take(NODE_QUESTIONS_MAX).cloned().collect();
+    let ask = |cluster: &mut Cluster| {
+        tell(cluster, 4, &[0], &questions);
+        cluster.step();
+    };
+    ask(&mut cluster);
+    cluster.steps(2);
+    assert_eq!(*told.borrow(), names[..1], "one in a tick");
+    // From the third tick to the twelfth; each is told again behind the tenth after it was.
+    (0..10).for_each(|_| ask(&mut cluster));
+    cluster.steps(2);
+    assert_eq!(*told.borrow(), [names[0], names[1], names[0]]);
 }
 
 /// Anybody may come as a node and say that the chain is further: a validator that lacks one height still waits for its votes before it
