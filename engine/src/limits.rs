@@ -195,7 +195,7 @@ pub const BEACONS_PER_TASK: usize = 128;
 pub const NODE_CHECKS_MAX: usize = 512;
 /// Certificates, bodies, beacons and questions of one node that are looked at in one tick, at most.
 pub const NODE_QUESTIONS_MAX: usize = 16;
-/// Signatures of intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
+/// Signatures of pledges and intents in others' blocks that are verified in one tick, at most: 10 ms, behind every vote.
 pub const BODY_CHECKS_MAX: usize = 1_024;
 /// Beacons that are remembered for those who ask with a share.
 pub const RECENT_BEACONS: usize = 16;
@@ -664,7 +664,7 @@ const _: () = assert!(LANE_QUEUE_BYTES[3] > RANGE_BYTES_MAX);
 const _: () = assert!(BODY_CHECKS_MAX.is_multiple_of(SIGNATURES_PER_TASK));
 const _: () = assert!(SIGNATURES_PER_LARGE_TASK > SIGNATURES_PER_TASK);
 const _: () = assert!(REPLAY_SIGNATURES >= 64 * SIGNATURES_PER_LARGE_TASK, "each of 64 workers has a task");
-const _: () = assert!(8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX);
+const _: () = assert!(8 * BODY_CHECKS_MAX >= BLOCK_INTENTS_MAX && 4 * BODY_CHECKS_MAX >= BLOCK_PLEDGES_MAX);
 // A program that asks a monitor takes any answer that a monitor gives.
 const _: () = assert!(PAST_ANSWER_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX as u64);
 const _: () = assert!(MONITOR_EVENT_BYTES_MAX <= MONITOR_ANSWER_BYTES_MAX);

@@ -182,27 +182,22 @@ pub enum BlockError {
     },
 }
 
-/// Checks all of a block but its intents' signatures and the proposer's turn: [`check_block_form`], the certificate that it
-/// carries, and its pledges. For those who verify the intents in parts.
+/// Checks all of a block but the signatures of its pledges and intents, and the proposer's turn: [`check_block_form`], and the
+/// certificate that it carries. For those who verify the others in parts.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn check_block_head(block: &Block, context: &BlockContext<'_>, secret: &BatchSecret) -> Result<(), BlockError> {
     check_block_form(block, context)?;
-    let mut items = Vec::with_capacity(context.validators.parent.count() + block.pledges.len());
+    let mut items = Vec::with_capacity(context.validators.parent.count());
     let carried = carried_items(block, context.validators.parent, context.chain, &mut items);
     // One whose slot has no key would be left out, and count all the same.
     let certified = block.certificate.as_ref().map_or(0, |certificate| certificate.signatures.len());
     assert_eq!(carried, certified, "slots are checked before signatures");
-    pledge_items(block, context.chain, &mut items);
-    assert_eq!(items.len(), carried + block.pledges.len(), "the place of a verdict tells what it is of");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, secret, &mut verdicts);
-    match verdicts.into_iter().position(|holds| !holds) {
-        None => Ok(()),
-        Some(place) if place < carried => Err(CertificateError::Signature { height: context.height.back(1) }.into()),
-        Some(place) => Err(BlockError::PledgeSignature { index: place - carried }),
-    }
+    let holds = verdicts.into_iter().all(|holds| holds);
+    if holds { Ok(()) } else { Err(CertificateError::Signature { height: context.height.back(1) }.into()) }
 }
 
 /// Checks all of a block but signatures and the proposer's turn ([`check_turn`]).

@@ -227,7 +227,8 @@ fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_bl
         block.header.pledges = pledges_root(&block.pledges);
         (check_block(&block, &context, &secret), check_block_head(&block, &context, &secret))
     };
-    let forged = Err(BlockError::PledgeSignature { index: 1 });
+    // Signatures are left to whoever verifies them in parts.
+    let forged = (Err(BlockError::PledgeSignature { index: 1 }), Ok(()));
     for change in [
         (|row: &mut PledgeRow| row.value[0] ^= 1) as fn(&mut PledgeRow),
         |row| row.block[0] ^= 1,
@@ -236,7 +237,7 @@ fn pledges_and_openings_are_checked_and_have_room_beside_as_many_intents_as_a_bl
         |row| row.number += 1,
         |row| row.signature[0] ^= 1,
     ] {
-        assert_eq!(with(change), (forged.clone(), forged.clone()));
+        assert_eq!(with(change), forged);
     }
     let key = Err(BlockError::PledgeKey { index: 1 });
     assert_eq!(with(|row| row.key = [0; 32]), (key.clone(), key));

@@ -96,7 +96,7 @@ pub struct Body {
     pub block: Block,
     /// Whether this node votes for it, once that is known.
     pub judged: Option<Judged>,
-    /// How many of its intents' signatures were verified, once all else was.
+    /// How many signatures of its pledges, and then of its intents, were verified, once all else was.
     pub verified: Option<usize>,
     /// Its bytes are in the consensus log.
     pub logged: bool,

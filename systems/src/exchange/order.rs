@@ -114,7 +114,7 @@ pub(super) struct OrderStep<'a> {
     pub(super) votes: Vec<Vote>,
     /// Who sent a certificate that nobody signed.
     pub(super) offences: Vec<(PeerId, Offence)>,
-    /// Signatures of intents that this step may still verify.
+    /// Signatures of pledges and intents that this step may still verify.
     pub(super) checks: usize,
 }
 
@@ -138,7 +138,7 @@ impl OrderParts<'_> {
         issuers(&self.setup)
     }
 
-    /// A step at `clock` that verifies the signatures of up to `checks` intents, and says what it does into `outbox`.
+    /// A step at `clock` that verifies the signatures of up to `checks` pledges and intents, and says what it does into `outbox`.
     pub(super) fn step<'a>(
         &'a mut self,
         clock: Clock,

@@ -17,7 +17,8 @@ use systems::exchange::Clock;
 
 const TABLE: TableId = TableId(0);
 
-fn cluster(followers: usize) -> Cluster {
+/// Four validators with pledged tables.
+pub fn cluster(followers: usize) -> Cluster {
     Cluster::with(4, followers, 5, |genesis| {
         for rules in &mut genesis.rules {
             (rules.dice, rules.open_ms) = (DiceSource::Both, 5_000);
@@ -114,7 +115,7 @@ fn pledged_blocks(cluster: &Cluster) -> Vec<Vec<PledgeRow>> {
 }
 
 /// Rows that whoever has no seat can sign: more than a block holds, of keys that nobody knows, at the table and elsewhere.
-fn foreign(count: u32, block: Hash) -> Vec<PledgeRow> {
+pub fn foreign(count: u32, block: Hash) -> Vec<PledgeRow> {
     let row = |number: u32| {
         let mut seed = [77; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());

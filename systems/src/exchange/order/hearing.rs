@@ -143,7 +143,7 @@ impl OrderStep<'_> {
                 },
             };
             if matches!(judged, Judged::Valid | Judged::Untimely) {
-                let all = body.block.intents.len();
+                let all = body.block.pledges.len() + body.block.intents.len();
                 assert_eq!(body.verified, Some(all), "no block is voted for before all of it was verified");
             }
             body.judged = Some(judged);
@@ -308,8 +308,8 @@ pub(in crate::exchange) fn polka_votes(polka: &Certificate) -> impl Iterator<Ite
     })
 }
 
-/// Checks as much of a block as one step may: all but the signatures of intents first, then those, but for intents that wait
-/// here and were verified when they came. Says whether all of it is checked.
+/// Checks as much of a block as one step may: all but the signatures of pledges and intents first, then those, but for intents
+/// that wait here and were verified when they came. Says whether all of it is checked.
 fn check_part(
     body: &mut Body,
     context: &BlockContext<'_>,
@@ -326,8 +326,10 @@ fn check_part(
             *body.verified.insert(0)
         }
     };
-    assert!(from <= block.intents.len(), "no more was verified than there is");
-    let left = &block.intents[from..];
+    let pledges = block.pledges.len();
+    let all = pledges + block.intents.len();
+    assert!(from <= all, "no more was verified than there is");
+    let left = &block.intents[from.saturating_sub(pledges)..];
     // For a few intents, a map of all that wait would cost more than their signatures.
     let waiting: HashMap<IntentId, &Intent> = if left.len() < LOOK_UP_FROM {
         HashMap::new()
@@ -335,29 +337,43 @@ fn check_part(
         pending.queue.iter().map(|waiting| (waiting.intent.id(), &waiting.intent)).collect()
     };
     let (mut items, mut places, mut passed) = (Vec::new(), Vec::new(), 0);
-    for (place, intent) in (from..).zip(left) {
+    for place in from..all {
+        let intent = place.checked_sub(pledges).map(|index| &block.intents[index]);
         // An id holds a part of the signature only: the same intent to its last byte is what was verified.
-        if waiting.get(&intent.id()).is_none_or(|known| *known != intent) {
+        if intent.is_none_or(|intent| waiting.get(&intent.id()).is_none_or(|known| *known != intent)) {
             // The rest has its turn in the next tick: a block that is valid and expensive must not keep votes waiting.
             if *checks == 0 {
                 break;
             }
             *checks -= 1;
-            let key = intent_signer(intent, context.issuers).ok_or(BlockError::Signature { index: place })?;
-            items.push(SignedItem::intent(intent, key, context.chain));
+            items.push(match intent {
+                None => SignedItem::pledge(&block.pledges[place], context.chain),
+                Some(intent) => {
+                    let key = intent_signer(intent, context.issuers).ok_or_else(|| forged(pledges, place))?;
+                    SignedItem::intent(intent, key, context.chain)
+                }
+            });
             places.push(place);
         }
         passed += 1;
     }
     assert!(items.len() <= passed, "only what passed is verified");
-    assert_eq!(items.len(), places.len(), "a signature that does not verify is that of an intent");
+    assert_eq!(items.len(), places.len(), "the place of a verdict tells what it is of");
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, secret, &mut verdicts);
     if let Some(bad) = verdicts.iter().position(|holds| !holds) {
-        return Err(BlockError::Signature { index: places[bad] });
+        return Err(forged(pledges, places[bad]));
     }
     body.verified = Some(from + passed);
-    Ok(from + passed == block.intents.len())
+    Ok(from + passed == all)
+}
+
+/// What a block with so many pledges is told whose signature at a place does not verify: they come before its intents.
+fn forged(pledges: usize, place: usize) -> BlockError {
+    match place.checked_sub(pledges) {
+        None => BlockError::PledgeSignature { index: place },
+        Some(index) => BlockError::Signature { index },
+    }
 }
 
 #[cfg(test)]

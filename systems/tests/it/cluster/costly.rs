@@ -4,15 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use engine::component::PeerStatus;
-use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, NODE_QUESTIONS_MAX, TICK_MS};
-use engine::message::block::{Block, Header, intents_root};
+use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, NODE_QUESTIONS_MAX, TICK_MS};
+use engine::message::block::{Block, Header, intents_root, pledges_root};
 use engine::message::certificate::{Certificate, CertificateSignature};
 use engine::message::intent::{Intent, IntentKind};
 use engine::message::node::{BlockRow, NodeMessage, NodeStanding, RoundCertificate};
+use engine::message::pledge::PledgeRow;
 use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height};
 
 use super::{all_answered, all_applied, bet_all, level, seated, tell};
+use crate::cluster_pledged;
 use crate::hosts::{CHAIN, Cluster};
 
 /// A block that may be the next one, with the sections of the one before.
@@ -125,6 +127,55 @@ fn what_is_proposed_for_later_rounds_keeps_the_present_one_waiting_for_nothing()
     // A body of the junk alone takes eight ticks.
     assert!(cluster.until(16, |cluster| honest.iter().all(|slot| cluster.hosts[*slot].decided.contains_key(&height))));
     assert_eq!(cluster.hosts[honest[0]].decided[&height].block.header.round, 0);
+}
+
+/// Has whose turn it is propose a block of these pledges and say nothing else, once nothing happens any more. Gives the block's height
+/// and hash, and the others.
+fn propose_pledges(cluster: &mut Cluster, pledges: Vec<PledgeRow>) -> (Height, Hash, Vec<usize>) {
+    cluster.steps(600);
+    let height = cluster.machine(0).chain().decided.next();
+    let liar = cluster.machine(0).validators_at(height).proposer(height, 0);
+    let others: Vec<usize> = (0..4).filter(|slot| *slot != liar as usize).collect();
+    cluster.liars.insert(liar);
+    cluster.tamper = Some(Box::new(move |from, _, message| (from != liar as usize).then_some(message)));
+    let mut block = Block { pledges, ..next_block(cluster, liar, 0) };
+    block.header.pledges = pledges_root(&block.pledges);
+    let named = block.header.hash();
+    let said = proposed(cluster, block);
+    tell(cluster, liar, &others, &said);
+    (height, named, others)
+}
+
+/// A cluster with pledged tables of which one block is decided, and pledges that are signed by keys without a seat.
+fn pledged(followers: usize) -> (Cluster, Vec<PledgeRow>) {
+    let mut cluster = cluster_pledged::cluster(followers);
+    cluster.delay = (1, 0);
+    let open = cluster.intent(0, IntentKind::Open, |body| body);
+    cluster.give(0, vec![open]);
+    assert!(cluster.until(400, |cluster| all_applied(cluster, &[(0, open)])));
+    (cluster, cluster_pledged::foreign(BLOCK_PLEDGES_MAX as u32, [8; 32]))
+}
+
+/// One validator proposes what is valid and takes many signatures to verify: they are verified in parts, so that no tick's votes wait
+/// for all of them, and each of them before anybody votes for the block.
+#[test]
+fn pledges_of_a_proposed_block_are_verified_in_parts() {
+    let (mut cluster, mut rows) = pledged(0);
+    for is_forged in [false, true] {
+        if is_forged {
+            rows.last_mut().expect("there are many").signature = [3; 64];
+        }
+        let (height, named, others) = propose_pledges(&mut cluster, rows.clone());
+        let has_voted = |cluster: &Cluster, slot: usize| {
+            let votes = cluster.logged_votes(slot, height);
+            votes.iter().any(|vote| vote.slot as usize == slot && vote.value() == Some(named))
+        };
+        cluster.steps(3);
+        assert!(!others.iter().any(|slot| has_voted(&cluster, *slot)), "a quarter of them is verified in a tick");
+        cluster.steps(7);
+        assert!(others.iter().all(|slot| has_voted(&cluster, *slot) != is_forged), "forged: {is_forged}");
+        cluster.tamper = None;
+    }
 }
 
 /// Whoever asks for a body pays a few bytes for up to a megabyte: of one node's questions one is answered in a tick, and of those for
