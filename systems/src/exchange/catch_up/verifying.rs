@@ -22,7 +22,7 @@ use crate::exchange::verify::{VerifySecret, issuers};
 use crate::state::setup::Setup;
 
 impl CatchUp {
-    /// Verifies heights that follow each other: every certificate, intent and beacon, in batches.
+    /// Verifies heights that follow each other: every certificate, pledge, intent and beacon, in batches.
     pub(super) fn verify<P: Planted>(
         &mut self,
         setup: &Setup,
@@ -73,9 +73,9 @@ impl CatchUp {
         while batch.len() < VERIFY_HEIGHTS && self.ready.len() + batch.len() < READY_MAX {
             let height = parent.0.next();
             let Some((_, entry)) = self.came.get(&height) else { break };
-            let intents = entry.decided.block.intents.len();
+            let signed = entry.decided.block.pledges.len() + entry.decided.block.intents.len();
             // The first is taken however large it is: one block above the bound would otherwise hold up all behind it.
-            if !batch.is_empty() && signatures + intents > VERIFY_SIGNATURES {
+            if !batch.is_empty() && signatures + signed > VERIFY_SIGNATURES {
                 break;
             }
             let (from, entry) = self.came.remove(&height).expect("looked at above");
@@ -102,7 +102,7 @@ impl CatchUp {
                 return (batch, Some(from));
             }
             parent = (height, hash, header.time_ms);
-            signatures += intents + 2 * validators.count();
+            signatures += signed + 2 * validators.count();
             batch.push((from, entry));
         }
         (batch, None)

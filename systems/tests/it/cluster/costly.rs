@@ -178,6 +178,27 @@ fn pledges_of_a_proposed_block_are_verified_in_parts() {
     }
 }
 
+/// The same where others tell of what was decided: as many heights are verified in a tick as there are signatures to it.
+#[test]
+fn heights_of_many_pledges_are_verified_one_after_another() {
+    let (mut cluster, rows) = pledged(1);
+    cluster.stop(4);
+    let heights = [(); 2].map(|()| {
+        let (height, _, others) = propose_pledges(&mut cluster, rows.clone());
+        assert!(cluster.until(200, |cluster| others.iter().all(|slot| has_decided(cluster, *slot, height))));
+        cluster.tamper = None;
+        height
+    });
+    cluster.start(4);
+    assert!(cluster.until(400, |cluster| has_decided(cluster, 4, heights[0])));
+    assert!(!has_decided(&cluster, 4, heights[1]));
+    assert!(cluster.until(40, |cluster| has_decided(cluster, 4, heights[1])));
+}
+
+fn has_decided(cluster: &Cluster, slot: usize, height: Height) -> bool {
+    cluster.hosts[slot].decided.contains_key(&height)
+}
+
 /// Whoever asks for a body pays a few bytes for up to a megabyte: of one node's questions one is answered in a tick, and of those for
 /// one body one in the time after which an honest node asks again.
 #[test]
