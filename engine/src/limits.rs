@@ -125,7 +125,7 @@ pub const PEER_WATCHES_MAX: usize = 16;
 pub const WATCHES_MAX: usize = 1 << 17;
 /// Milliseconds between two updates of a watched table that did not roll, and of a watched account.
 pub const WATCH_INTERVAL_MS: u64 = 100;
-/// Receipts that are kept to answer an intent that is sent again.
+/// Receipts that are kept to answer an intent that is sent again: those that say that it is never applied again.
 pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;

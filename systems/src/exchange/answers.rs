@@ -1,8 +1,9 @@
 //! Answers: which intents wait for their receipt and who waits with them, and the receipts of those that had one lately.
 //!
 //! A client that lost its connection sends its intents again, the same bytes. One that still waits is not taken twice;
-//! its receipt goes to whoever sent it last. One that has its receipt is told so again. Nothing here is replicated: what
-//! is forgotten is answered by the account's window of used numbers.
+//! its receipt goes to whoever sent it last. One that has its receipt is told so again, if that was the last word: a refusal that
+//! left the number is not kept, since anybody can have as many of those as a block holds. Nothing here is replicated: what is
+//! forgotten is answered by the account's window of used numbers.
 
 use std::hash::BuildHasher;
 
@@ -56,7 +57,7 @@ impl Waiting {
 /// What is known about an intent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Known {
-    /// Nothing.
+    /// Nothing; or it was refused and its number left unused, and until it expires it may be tried again.
     New,
     /// It waits for its receipt.
     Waits,
@@ -64,8 +65,6 @@ pub enum Known {
     NumberWaits,
     /// It had this receipt, and is never applied again.
     Answered(Receipt),
-    /// It was refused and its number left unused: until it expires, it may be tried again by whoever signed it.
-    Refused(Receipt),
 }
 
 /// Who hears of a receipt.
@@ -121,11 +120,7 @@ impl Answers {
         if let Some(waiting) = self.waiting.find(hash, |waiting| waiting.has_number_of(&id)) {
             return if waiting.id == id { Known::Waits } else { Known::NumberWaits };
         }
-        match self.kept(&id) {
-            None => Known::New,
-            Some(receipt) if is_final(receipt.verdict) => Known::Answered(receipt),
-            Some(receipt) => Known::Refused(receipt),
-        }
+        self.kept(&id).map_or(Known::New, Known::Answered)
     }
 
     fn kept(&self, id: &IntentId) -> Option<Receipt> {
@@ -137,7 +132,7 @@ impl Answers {
     /// or another one with its number does, or it was answered for good.
     pub fn wait(&mut self, intent: &Intent, sender: &Sender) -> Known {
         let known = self.look_up(intent);
-        if matches!(known, Known::New | Known::Refused(_)) {
+        if known == Known::New {
             let (id, expiry_s) = (intent.id(), intent.body.expiry_s);
             self.insert(Waiting { id, to: sender.waits(), sender: *sender, expiry_s, decided: false, next: None });
         }
@@ -158,7 +153,7 @@ impl Answers {
             } else {
                 waiting.next = Some(Box::new(Waiting::decided(intent)));
             }
-        } else if self.kept(&id).is_none_or(|receipt| !is_final(receipt.verdict)) {
+        } else if self.kept(&id).is_none() {
             self.insert(Waiting::decided(intent));
         }
     }
@@ -189,7 +184,9 @@ impl Answers {
     /// An intent has its receipt. Returns who hears of it.
     pub fn answer(&mut self, receipt: &Receipt) -> Hears {
         let hash = bucket_of(&receipt.id);
-        self.keep(*receipt, hash);
+        if is_final(receipt.verdict) {
+            self.keep(*receipt, hash);
+        }
         let nobody = Hears { to: PeerId::NONE, other: None, sender: None };
         let Ok(mut entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
             return nobody;
@@ -235,13 +232,10 @@ impl Answers {
     }
 
     fn keep(&mut self, kept: Receipt, hash: u64) {
+        assert!(is_final(kept.verdict), "what may still be applied has not had its last word");
         let is = |row: &u32| self.kept[*row as usize].id == kept.id;
-        if let Some(row) = self.by_intent.find(hash, is) {
-            // The first final verdict is the one that holds: a block that includes the intent again changes nothing.
-            let before = &mut self.kept[*row as usize];
-            if !is_final(before.verdict) {
-                *before = kept;
-            }
+        // The first one holds: a block that includes the intent again changes nothing.
+        if self.by_intent.find(hash, is).is_some() {
             return;
         }
         let row = self.oldest as u32;
@@ -410,11 +404,28 @@ mod tests {
         wait(&mut answers, &open, A);
         let refused = receipt(&open, 3, Verdict::Refused(Refusal::OpenLimit));
         assert_eq!(answers.answer(&refused).to, A);
-        assert_eq!(answers.look_up(&open), Known::Refused(refused));
-        assert_eq!(wait(&mut answers, &open, A), Known::Refused(refused));
+        assert_eq!(answers.look_up(&open), Known::New);
+        assert_eq!(wait(&mut answers, &open, A), Known::New);
         let applied = receipt(&open, 4, Verdict::Applied);
         assert_eq!(answers.answer(&applied).to, A);
         assert_eq!(answers.look_up(&open), Known::Answered(applied));
+    }
+
+    /// A block holds thousands of intents of keys without an account: whoever proposes such blocks makes nobody forget anything.
+    #[test]
+    fn refusals_that_cost_nothing_wash_out_no_receipt() {
+        let mut answers = Answers::default();
+        let bet = intent(1, 1, 1);
+        answers.decide(&bet);
+        let applied = receipt(&bet, 1, Verdict::Applied);
+        answers.answer(&applied);
+        for number in 0..RECEIPTS_KEPT_MAX as u64 + 1 {
+            let junk = intent((number % 7) as u8, number, 2);
+            answers.decide(&junk);
+            answers.answer(&receipt(&junk, number, Verdict::Refused(Refusal::UnknownAccount)));
+        }
+        assert_eq!(answers.look_up(&bet), Known::Answered(applied));
+        assert_eq!(answers.waiting(), 0);
     }
 
     #[test]

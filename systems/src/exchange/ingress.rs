@@ -132,7 +132,6 @@ impl Taking<'_> {
             Known::New => {}
             // Only who asks here is answered here.
             _ if !here => return,
-            Known::Refused(_) => {}
             Known::Answered(receipt) => return self.outbox.outputs.push(Output::Receipt { to: from, receipt }),
             Known::NumberWaits => return self.turn_away(sender, &intent, ShedReason::NumberWaits),
             Known::Waits => {

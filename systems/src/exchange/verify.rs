@@ -151,7 +151,7 @@ impl Admitting<'_> {
     fn admit(&mut self, intent: &Intent, sender: &Sender) -> Admission {
         let (from, here) = (sender.waits(), sender.origin == Origin::Here);
         match self.answers.wait(intent, sender) {
-            Known::New | Known::Refused(_) => {
+            Known::New => {
                 self.pending.push(*intent, sender.origin);
                 if here && self.outbox.is_heard {
                     self.accepted.push(*intent);
