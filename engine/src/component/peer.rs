@@ -13,7 +13,7 @@ pub struct Peer {
     pub settled: u64,
     /// When it connected, in milliseconds since the Unix epoch.
     pub joined_ms: u64,
-    /// Up to when its score has decayed, in milliseconds since the Unix epoch.
+    /// Up to when its score has decayed, in milliseconds of ticks.
     pub scored_ms: u64,
     /// Connections that had the row before.
     pub generation: u32,

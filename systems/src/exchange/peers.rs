@@ -42,7 +42,7 @@ pub struct DepartedScores {
     by_score: BTreeSet<(Score, [u8; 32])>,
 }
 
-/// Points, and up to when they have decayed.
+/// Points, and up to when they have decayed, in milliseconds of ticks: a clock on the wall that is set neither forgives nor keeps any.
 type Score = (u32, u64);
 
 impl DepartedScores {
@@ -86,7 +86,7 @@ pub fn update_peers(
                 let row = &mut peers[peer.slot as usize];
                 assert!(row.status == PeerStatus::Free as u8, "a peer leaves its row before another takes it");
                 assert!(keys[peer.slot as usize].key == [0; 32], "whoever left has taken the key along");
-                let (score, scored_ms) = departed.take(key).unwrap_or((0, clock.now_ms));
+                let (score, scored_ms) = departed.take(key).unwrap_or((0, clock.elapsed_ms()));
                 *row = Peer {
                     joined_ms: clock.now_ms,
                     scored_ms,
@@ -108,7 +108,7 @@ pub fn update_peers(
                     *key = PeerKey::zeroed();
                 }
             }
-            Input::Offended { peer, offence } => judge(peers, keys, *peer, *offence, clock.now_ms, &mut outbox),
+            Input::Offended { peer, offence } => judge(peers, keys, *peer, *offence, clock.elapsed_ms(), &mut outbox),
             Input::Told { peer, decided, settled } => {
                 if let Some(row) = row(peers, *peer) {
                     (row.decided, row.settled) = (decided.0, settled.0);
@@ -134,7 +134,7 @@ pub fn judge_peers(
 ) {
     let (peers, keys) = columns.rows();
     for (peer, offence) in &inbox.offences {
-        judge(peers, keys, *peer, *offence, clock.now_ms, &mut outbox);
+        judge(peers, keys, *peer, *offence, clock.elapsed_ms(), &mut outbox);
     }
 }
 

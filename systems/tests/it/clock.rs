@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use crate::common::genesis;
 use engine::genesis::Genesis;
-use engine::io::{Input, Output, ShedReason, Verdict};
+use engine::io::{Input, Offence, Output, ShedReason, Verdict};
 use engine::message::intent::{IntentBody, IntentKind};
 use engine::{PeerId, TableId, Tick};
 use order::keys::dev_keys;
@@ -30,6 +30,8 @@ struct Validator {
     blocks: Vec<(u64, u64)>,
     sheds: Vec<ShedReason>,
     verdicts: Vec<Verdict>,
+    /// Peers that it put out.
+    bans: usize,
 }
 
 impl Validator {
@@ -51,7 +53,7 @@ impl Validator {
         let setup = Setup::new(genesis, CHAIN).expect("a genesis");
         let machine = Machine::validator(setup, 1, member).expect("a validator");
         let (blocks, sheds, verdicts) = (Vec::new(), Vec::new(), Vec::new());
-        Self { machine, tick: 0, now_ms: NOON, player, number: 0, blocks, sheds, verdicts }
+        Self { machine, tick: 0, now_ms: NOON, player, number: 0, blocks, sheds, verdicts, bans: 0 }
     }
 
     /// Ticks of 5 ms.
@@ -73,6 +75,7 @@ impl Validator {
                 Output::Decided(decided) => self.blocks.push((decided.block.header.time_ms, self.now_ms)),
                 Output::Shed { reason, .. } => self.sheds.push(reason),
                 Output::Receipt { receipt, .. } => self.verdicts.push(receipt.verdict),
+                Output::Ban { .. } => self.bans += 1,
                 _ => {}
             }
         }
@@ -156,4 +159,27 @@ fn a_clock_that_is_put_right_by_a_little_stops_nothing() {
     }
     assert_eq!(validator.sheds, []);
     validator.check_times();
+}
+
+/// Somebody offends every half a minute, which is forgiven in between: the clock on the wall neither keeps nor clears a score.
+#[test]
+fn a_clock_that_is_set_puts_nobody_out_and_forgives_nobody() {
+    let mut validator = Validator::new();
+    let peer = PeerId { slot: 0, generation: 1 };
+    validator.tick_with(vec![Input::Joined { peer, key: [1; 32], address: [0; 16], node: false }]);
+    let offend = |validator: &mut Validator| {
+        validator.tick_with(vec![Input::Offended { peer, offence: Offence::Flood }]);
+    };
+    validator.now_ms -= 3_600_000;
+    for _ in 0..10 {
+        // The ticks between were missed.
+        (validator.tick, validator.now_ms) = (validator.tick + 6_000, validator.now_ms + 30_000);
+        offend(&mut validator);
+    }
+    assert_eq!(validator.bans, 0, "each of them was forgiven before the next");
+    for _ in 0..3 {
+        validator.now_ms += 3_600_000;
+        offend(&mut validator);
+    }
+    assert_eq!(validator.bans, 1, "an hour on the wall is none");
 }
