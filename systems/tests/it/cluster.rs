@@ -3,6 +3,7 @@
 mod away;
 mod costly;
 mod counting;
+mod evidence;
 mod lying;
 mod proposals;
 

@@ -4,8 +4,9 @@
 use std::convert::Infallible;
 
 use crate::hosts::{CHAIN, Cluster};
-use engine::io::{Input, Output, Verdict, Watched};
-use engine::limits::{BLOCK_PLEDGES_MAX, GROUP_BYTES};
+use bevy_ecs::system::Res;
+use engine::io::{Input, Offence, Output, Verdict, Watched};
+use engine::limits::{BLOCK_PLEDGES_MAX, GROUP_BYTES, NODE_CHECKS_MAX, NODE_PLEDGES_MAX};
 use engine::message::intent::IntentKind;
 use engine::message::node::NodeMessage;
 use engine::message::pledge::{PledgeRow, pledge_end};
@@ -13,7 +14,7 @@ use engine::message::refusal::Refusal;
 use engine::rules::DiceSource;
 use engine::{Hash, PeerId, TableId, Tick};
 use order::signature::PlayerKey;
-use systems::exchange::Clock;
+use systems::exchange::{Clock, Inbox};
 
 const TABLE: TableId = TableId(0);
 
@@ -159,6 +160,28 @@ fn foreign_pledges_take_no_place_and_the_opening_goes_into_the_next_block() {
     }
     let told = foreign.iter().filter(|row| answer(&cluster, 0, row) == Some(Verdict::Refused(Refusal::UnknownAccount)));
     assert_eq!(told.count(), foreign.len(), "each is told why");
+}
+
+/// Anybody can forge pledges in the name of a key with a seat, and only their signatures tell: of one node as many are verified in a
+/// tick as of its votes.
+#[test]
+fn forged_pledges_of_another_node_cost_no_more_than_its_votes() {
+    let (mut cluster, key) = seated(0, 0);
+    let row = |number| PledgeRow::pledge(key.public(), TABLE, 1, number, [5; 32]);
+    let forged: Vec<PledgeRow> = (1..=600).map(|number| PledgeRow { signature: [3; 64], ..row(number) }).collect();
+    assert!(forged.len() > NODE_CHECKS_MAX);
+    let from = cluster.id(1);
+    for rows in forged.chunks(NODE_PLEDGES_MAX) {
+        let message = NodeMessage::Pledges(rows.to_vec());
+        cluster.hosts[0].inputs.push(Input::Node { from, message: Box::new(message) });
+    }
+    cluster.step();
+    let mut look = systems::schedule::chained();
+    look.add_systems(move |inbox: Res<'_, Inbox>| {
+        assert!(inbox.offences.iter().all(|offence| *offence == (from, Offence::BadSignature)));
+        assert_eq!(inbox.offences.len(), NODE_CHECKS_MAX);
+    });
+    cluster.machine(0).run(&mut look);
 }
 
 /// Those who sit at other tables have a place there, and none at this one.

@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use engine::component::PeerStatus;
+use engine::component::{Peer, PeerStatus};
+use engine::io::{Input, Offence};
 use engine::limits::{AHEAD_ROUNDS, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, NODE_QUESTIONS_MAX, TICK_MS};
 use engine::message::block::{Block, Header, intents_root, pledges_root};
 use engine::message::certificate::{Certificate, CertificateSignature};
@@ -11,11 +12,11 @@ use engine::message::intent::{Intent, IntentKind};
 use engine::message::node::{BlockRow, NodeMessage, NodeStanding, RoundCertificate};
 use engine::message::pledge::PledgeRow;
 use engine::message::vote::{NO_ROUND, ProposalBody, Vote, VoteBody, VoteKind};
-use engine::{Hash, Height};
+use engine::{Hash, Height, PeerId};
 
 use super::{all_answered, all_applied, bet_all, level, seated, tell};
 use crate::cluster_pledged;
-use crate::hosts::{CHAIN, Cluster};
+use crate::hosts::{CHAIN, Cluster, network_key};
 
 /// A block that may be the next one, with the sections of the one before.
 fn next_block(cluster: &mut Cluster, proposer: u32, round: u32) -> Block {
@@ -239,6 +240,41 @@ fn bodies_are_told_no_faster_than_whoever_lacks_them_asks() {
     (0..10).for_each(|_| ask(&mut cluster));
     cluster.steps(2);
     assert_eq!(*told.borrow(), [names[0], names[1], names[0]]);
+}
+
+/// A claim is of the network key that it names: whoever tells another's has proved nothing by it, and nobody has two lives for it.
+#[test]
+fn whoever_tells_the_claim_of_another_is_no_validator() {
+    let mut cluster = Cluster::new(4, 1, 88);
+    cluster.steps(10);
+    let claim = cluster.keys.votes[2].sign_claim(2, network_key(2), &CHAIN);
+    tell(&mut cluster, 4, &[0], &[NodeMessage::Claim(claim)]);
+    cluster.step();
+    let (own, teller) = cluster.machine(0).read_peers(|rows| (rows[2], rows[4]));
+    assert_eq!((own.validator, own.score), (2, 0));
+    assert_eq!(teller.validator, Peer::NO_VALIDATOR);
+    assert!(teller.score > 0, "it is held against the teller");
+    assert!(cluster.hosts[0].alarms.is_empty(), "{:?}", cluster.hosts[0].alarms);
+}
+
+/// Whoever leaves before it is put out has the same score when it comes back, with that key alone.
+#[test]
+fn whoever_comes_back_is_held_to_what_it_did_before() {
+    let mut cluster = Cluster::new(1, 0, 87);
+    let peer = |generation| PeerId { slot: 1, generation };
+    let joins = |peer, key| Input::Joined { peer, key, address: [0; 16], node: false };
+    let offends = |peer| Input::Offended { peer, offence: Offence::BadSignature };
+    let status = |cluster: &mut Cluster| {
+        cluster.step();
+        cluster.machine(0).read_peers(|rows| rows[1].status)
+    };
+    cluster.hosts[0].inputs.push(joins(peer(1), [9; 32]));
+    cluster.hosts[0].inputs.extend((0..9).map(|_| offends(peer(1))));
+    assert_eq!(status(&mut cluster), PeerStatus::Client as u8, "one more is too many");
+    cluster.hosts[0].inputs.extend([Input::Left(peer(1)), joins(peer(2), [8; 32]), offends(peer(2))]);
+    assert_eq!(status(&mut cluster), PeerStatus::Client as u8, "another key has a score of its own");
+    cluster.hosts[0].inputs.extend([Input::Left(peer(2)), joins(peer(3), [9; 32]), offends(peer(3))]);
+    assert_eq!(status(&mut cluster), PeerStatus::Banned as u8);
 }
 
 /// Anybody may come as a node and say that the chain is further: a validator that lacks one height still waits for its votes before it
