@@ -234,6 +234,7 @@ fn recover(
     decided: Height,
     sign_from: Option<Height>,
 ) -> anyhow::Result<()> {
+    let mut held = UnsyncedReplies::at(machine.standing(0));
     let mut outputs = match (what_is_unknown(log, decided), sign_from) {
         (Some(problem), Some(from)) => {
             // A lone validator decides every height itself: one that began further up would leave those between to
@@ -269,7 +270,6 @@ fn recover(
             LogFound::Missing | LogFound::Damaged(_) => machine.recover(Vec::new(), Height::GENESIS)?,
         },
     };
-    let mut held = UnsyncedReplies::default();
     // What the log leads to, or the fence, is on disk before the first tick: a crash after that must not let it sign
     // again.
     if let Some(group) = held.record(0, &mut outputs) {

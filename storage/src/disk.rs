@@ -116,6 +116,9 @@ pub struct Disk {
     again: Duration,
     min_free: u64,
     waiting: VecDeque<SyncGroup>,
+    /// The last tick that was submitted, and the last that was said to be on disk.
+    submitted: Option<u64>,
+    said: Option<u64>,
     under_way: Option<UnderWay>,
     failed: bool,
     archive: Option<Archive>,
@@ -181,6 +184,8 @@ impl Disk {
             again: writing.again,
             min_free: writing.min_free,
             waiting: VecDeque::new(),
+            submitted: None,
+            said: None,
             under_way: None,
             failed: false,
             archive: Some(archive),
@@ -195,7 +200,9 @@ impl Disk {
     /// If as many ticks wait as may: whoever submits looks at [`Disk::has_room`] or at how much it submitted.
     pub fn submit(&mut self, group: SyncGroup) {
         assert!(self.has_room(), "no more than {UNSYNCED_TICKS_MAX} ticks wait for the disk");
-        assert!(self.waiting.back().is_none_or(|last| last.id < group.id), "ticks come one after another");
+        // Also behind those that are being written: what is said of one number would be believed of both.
+        assert!(self.submitted < Some(group.id), "ticks come one after another");
+        self.submitted = Some(group.id);
         self.waiting.push_back(group);
     }
 
@@ -242,7 +249,13 @@ impl Disk {
                 // It leaves this process now: what is said to be on disk is answered for to players and to validators.
                 assert!(under_way.batch.frames.is_empty(), "no frame of it is left");
                 assert!(under_way.batch.entries.entries.is_empty(), "no entry of it is left");
-                self.under_way.take().map(|done| Synced::UpTo(done.batch.last))
+                let last = under_way.batch.last;
+                assert!(self.said < Some(last), "a tick is said to be on disk once");
+                assert!(Some(last) <= self.submitted, "nothing is said to be on disk that was not submitted");
+                assert!(self.waiting.front().is_none_or(|next| last < next.id), "what still waits is not on disk");
+                self.said = Some(last);
+                self.under_way = None;
+                Some(Synced::UpTo(last))
             }
             Err(error) if is_full(&error) => {
                 // Nothing of it counts: the whole batch is written again once there is room.
@@ -319,6 +332,7 @@ impl Disk {
             Some(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
             None => {
                 assert!(self.waiting.is_empty(), "nothing that was submitted is left behind");
+                assert_eq!(self.said, self.submitted, "whoever submitted the last tick was told that it is on disk");
                 self.writer.seal()
             }
         };
@@ -366,6 +380,9 @@ impl Writer {
             // If the journal finds no room, the batch comes again, and the log has its entries already.
             batch.entries.entries.clear();
         }
+        // A crash between the two leaves a log that is ahead, from which a start decides again; never one that is behind.
+        assert!(batch.entries.entries.is_empty(), "what was signed is on disk before what it decided");
+        assert!(fence <= self.fence, "a fence is on disk before the frames that it was moved for");
         self.journal.append(&batch.frames)?;
         self.journal.sync()?;
         let decided = batch.frames.iter().filter(|frame| frame.kind.is_decided()).map(|frame| frame.height);

@@ -9,7 +9,7 @@ use crate::{BLOCK, align_up};
 
 /// Bytes that are written with zeros ahead of the data, so that a sync changes no metadata of the file; fewer in a file
 /// that will not have as many.
-const AHEAD: u64 = 1 << 20;
+pub const AHEAD: u64 = 1 << 20;
 
 /// A file that grows by groups of whole blocks, with zeros written ahead.
 pub struct GroupFile {

@@ -40,6 +40,8 @@ impl Storage {
     /// # Errors
     /// If the system refuses.
     pub fn of(mut disk: Disk) -> Result<Self, OpenError> {
+        // What was submitted before anybody could hear of it would be said to nobody.
+        assert!(disk.is_idle(), "a thread takes up a disk that has nothing to write yet");
         // Compressing takes seconds and a sync milliseconds: what a tick waits for must not stand behind a segment.
         let archive = disk.take_archive();
         let (to_thread, groups) = bounded(UNSYNCED_TICKS_MAX);
@@ -85,10 +87,8 @@ impl Storage {
     /// compressed, and bodies below it may be given up, if there are more than the session may have.
     pub fn keep_from(&self, height: Height) {
         self.keep.fetch_max(height.0, Ordering::Relaxed);
-        if let Some(kept) = &self.kept {
-            // A full channel wakes it as well, and it reads the latest height then.
-            let _ = kept.try_send(());
-        }
+        // A full channel wakes it as well, and it reads the latest height then.
+        let _ = self.kept.as_ref().expect("the handle was not closed").try_send(());
     }
 
     /// What the thread says; a closed channel means that it is gone.
@@ -138,7 +138,7 @@ impl Archiving {
 
     /// Looks at segments whenever it is woken, and when bodies are to go early from now on, until nobody can wake it any more.
     fn run(&self, woken: &Receiver<()>) {
-        let mut was_early = false;
+        let (mut was_early, mut kept) = (false, Height::GENESIS);
         loop {
             self.turn();
             let heard = woken.recv_timeout(HEARTBEAT);
@@ -148,6 +148,9 @@ impl Archiving {
                 Err(RecvTimeoutError::Timeout) if was_early || !early => {}
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {
                     let keep = Height(self.keep.load(Ordering::Relaxed));
+                    // Bodies below the height before are gone by now: a start that needs them again would not get them.
+                    assert!(keep >= kept, "what a start needs only moves up");
+                    kept = keep;
                     self.archive.turn(keep, early, &|| self.rest());
                 }
             }
@@ -178,6 +181,8 @@ impl Archiving {
 
 impl Storage {
     fn end_archiving(&mut self) {
+        // It is waited for with nothing else: were the other thread not told to end before, both would be waited for in turn.
+        assert!(self.groups.is_none(), "the thread that writes was told to end before one is waited for");
         self.closing.store(true, Ordering::Relaxed);
         self.kept = None;
         if let Some(thread) = self.archiving.take() {
@@ -199,6 +204,7 @@ impl Drop for Storage {
 /// Drives a disk in the time of the wall, until nobody hands anything over any more.
 fn drive(mut disk: Disk, groups: &Receiver<SyncGroup>, synced: &Sender<Synced>, turns: &AtomicU64) -> Session {
     let began = Instant::now();
+    let mut written = None;
     loop {
         turns.fetch_add(1, Ordering::Relaxed);
         let heard = match disk.due() {
@@ -221,6 +227,10 @@ fn drive(mut disk: Disk, groups: &Receiver<SyncGroup>, synced: &Sender<Synced>, 
             disk.submit(group);
         }
         while let Some(said) = disk.poll(began.elapsed()) {
+            if let Synced::UpTo(group) = &said {
+                assert!(Some(*group) > written, "ticks are said to be on disk in the order in which they came");
+                written = Some(*group);
+            }
             let failed = matches!(said, Synced::Failed(_));
             // Whoever listens may have gone; what was asked for is on disk all the same.
             let _ = synced.send(said);
@@ -229,6 +239,8 @@ fn drive(mut disk: Disk, groups: &Receiver<SyncGroup>, synced: &Sender<Synced>, 
             }
         }
     }
+    // Whoever handed it over waits for it no longer, but took it for recorded.
+    assert!(groups.is_empty(), "what was handed over is written before the session is given back");
     // Nobody may be listening any more, and the channel full: to wait for room would be to wait for ever.
     disk.finish().into_iter().for_each(|said| _ = synced.try_send(said));
     disk.close()

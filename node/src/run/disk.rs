@@ -25,6 +25,8 @@ impl Node {
 
     /// What the tick produced: the disk's goes to the storage thread, and the rest waits for it.
     pub(super) fn record(&mut self) {
+        // The journal is about to begin at a snapshot of others then: what a tick did would stand before its beginning.
+        assert!(self.base.is_none(), "nothing is recorded behind the base frame of a journal to come");
         if let Some(group) = self.held.record(self.clock.tick().0, &mut self.outputs) {
             self.recorder.handed(group.id);
             self.storage.submit(group);
@@ -36,17 +38,35 @@ impl Node {
         // A disk without room says nothing until it has some: it is waited for in the steps that follow, which tell of
         // it.
         while self.clock.waits_for_disk() && self.held.ticks() > 0 && self.totals.disk_full.is_none() {
-            if let Some(synced) = self.storage.wait(None)? {
-                self.synced(synced)?;
-            }
+            let Some(synced) = self.storage.wait(None)? else {
+                unreachable!("a disk that was given a group says what has become of it")
+            };
+            self.synced(synced)?;
         }
         self.hear_disk(self.clock.at())?;
+        self.check_standing();
         let told = self.told();
         if let Some(network) = &mut self.network {
             network.publish(told);
             network.publish_order(OrderProgress { receipts: self.totals.receipts, ..self.machine.order_progress() });
         }
         Ok(())
+    }
+
+    /// Compares where the disk stands with where the chain does.
+    fn check_standing(&self) {
+        let chain = self.machine.chain();
+        assert!(self.standing.decided <= chain.decided, "nobody is told of a height that is not decided here");
+        assert!(self.standing.settled <= chain.settled, "nobody is told of a height that is not settled here");
+        // Whatever was lost between the two would be missing in the journal, and nobody would notice before a start.
+        if self.held.ticks() == 0 {
+            assert_eq!(self.standing.decided, chain.decided, "all that is decided is on disk, or waits for it");
+            assert_eq!(self.standing.settled, chain.settled, "all that is settled is on disk, or waits for it");
+            assert_eq!(
+                self.standing.root_chain, chain.root_chains[0],
+                "others are told the root that was settled here"
+            );
+        }
     }
 
     /// Where its chain stands and how it is, for the network. Whoever listens before it votes is of no more help to a quorum than
@@ -64,6 +84,7 @@ impl Node {
     /// turned away, for as long as it takes; of what else the network says that is kept which is of use later.
     pub(super) fn wait_for_room(&mut self) -> anyhow::Result<()> {
         assert!(self.totals.disk_full.is_some(), "only a disk without room is waited for");
+        assert!(self.outputs.is_empty(), "what the last tick gave out was recorded before its disk was full");
         let heard = if self.clock.is_told() {
             self.storage.poll(self.clock.at())?
         } else {
@@ -125,10 +146,14 @@ impl Node {
         // From this frame on the journal begins at the snapshot: a crash does not lose it any more.
         self.arrived |= self.base.is_some_and(|base| base <= group);
         self.inputs.push(Input::Synced { group });
+        let before = self.held.ticks();
         let mut released = std::mem::take(&mut self.released);
         if let Some(standing) = self.held.release(group, &mut released) {
+            // Only a group moves where the chain stands: what did not wait for one was never recorded.
+            assert!(self.held.ticks() < before, "the chain on disk moves with the ticks that reach it");
             self.standing = standing;
         }
+        assert!(!self.arrived || self.held.ticks() == 0, "what stands before a base frame is on disk before it");
         self.tell(&mut released);
         released.clear();
         self.released = released;

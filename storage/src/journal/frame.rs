@@ -77,6 +77,18 @@ struct HeaderRow {
 const _: () = assert!(size_of::<HeaderRow>() == HEADER);
 const _: () = assert!(HEADER.is_multiple_of(ALIGN) && crate::BLOCK.is_multiple_of(ALIGN as u64));
 const _: () = assert!(FRAME_BODY_BYTES_MAX <= u32::MAX as usize);
+// The hash covers all that stands before it: a byte that it left out could be anything.
+const _: () = assert!(std::mem::offset_of!(HeaderRow, hash) == 96);
+// A frame is told from the zeros ahead of the data by its first bytes.
+const _: () = assert!(MAGIC != 0);
+// A list of all kinds that lacks one would refuse its frames at the next start.
+const _: () = {
+    let mut index = 0;
+    while index < FrameKind::ALL.len() {
+        assert!(FrameKind::ALL[index] as usize == index + 1);
+        index += 1;
+    }
+};
 
 impl HeaderRow {
     fn hash(&self) -> Hash {
@@ -125,7 +137,10 @@ pub fn encode(frame: &Frame, group: u64, previous: &Hash, out: &mut Vec<u8>) -> 
     };
     row.hash = row.hash();
     // It is looked at once more as a reader will: a frame that is refused after a restart would end the session there.
-    assert!(decode_header(&bytemuck::cast(row)).is_ok(), "a reader takes the header that is written");
+    let read = decode_header(&bytemuck::cast(row)).expect("a reader takes the header that is written");
+    assert_eq!((read.kind, read.height), (frame.kind, frame.height), "a reader takes the frame for what it is");
+    assert_eq!((read.lz4, read.length), (lz4, frame.body.len()), "a reader unpacks the body to what it was");
+    assert_eq!((read.previous, read.group), (*previous, group), "a reader finds the frame in its chain and its group");
     out.extend_from_slice(bytemuck::bytes_of(&row));
     out.extend_from_slice(stored);
     assert_eq!(out.len() - start, HEADER + row.stored as usize, "a frame has the bytes that its header says");

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use engine::bytes::Reader;
-use engine::limits::{SEGMENT_MARK_BYTES, SEGMENT_MARKS_MAX};
+use engine::limits::{SEGMENT_FILE_BYTES_MAX, SEGMENT_MARK_BYTES, SEGMENT_MARKS_MAX};
 use engine::{Hash, Height};
 
 use crate::{BLOCK, Problem, align_up};
@@ -23,6 +23,8 @@ const MARK: usize = size_of::<MarkRow>();
 const FOOTER: usize = size_of::<FooterRow>();
 /// Bytes of the footer that say where an index begins: the offset and the last magic.
 pub const TAIL: usize = 16;
+/// Bytes of the longest index.
+pub const INDEX_BYTES_MAX: usize = align_up((HEADER + SEGMENT_MARKS_MAX * MARK + FOOTER) as u64) as usize;
 
 /// How an index begins. Layout: 96 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -117,7 +119,8 @@ impl Index {
         let footer = FooterRow { hash: *blake3::hash(&out[start..]).as_bytes(), offset, magic: END };
         out.extend_from_slice(bytemuck::bytes_of(&footer));
         // The file ends here: a later start looks at its last bytes, and finds the way back from them.
-        assert!((out.len() - start).is_multiple_of(BLOCK as usize));
+        assert!((out.len() - start).is_multiple_of(BLOCK as usize), "an index is of whole blocks");
+        assert!(out.len() - start <= INDEX_BYTES_MAX, "a segment was left room for its index");
         assert_eq!(Self::find(&out[start..], offset + length as u64), Some(offset), "a reader finds where it begins");
         assert_eq!(Self::decode(&out[start..], offset).as_ref(), Ok(self), "a reader takes the index that is written");
     }
@@ -197,4 +200,6 @@ impl FrameMarks {
 }
 
 const _: () = assert!(MARK == 8 + 8 + 32);
+// Marks are so far apart that the longest segment has no more of them than an index takes.
+const _: () = assert!(SEGMENT_MARKS_MAX as u64 > SEGMENT_FILE_BYTES_MAX / SEGMENT_MARK_BYTES);
 const _: () = assert!(SEGMENT_MARKS_MAX <= u32::MAX as usize);

@@ -53,6 +53,10 @@ struct HeaderRow {
 
 const _: () = assert!(size_of::<HeaderRow>() == 112);
 const _: () = assert!(size_of::<HeaderRow>() <= BLOCK as usize);
+// The hash covers all that stands before it: a byte that it left out could be anything.
+const _: () = assert!(std::mem::offset_of!(HeaderRow, hash) == 80);
+// The same number may have both files for a while: which is which must be seen in their first bytes, not in their names alone.
+const _: () = assert!(u64::from_le_bytes(SEGMENT_MAGIC) != u64::from_le_bytes(HEAD_MAGIC));
 
 impl HeaderRow {
     fn hash(&self) -> Hash {
@@ -62,12 +66,14 @@ impl HeaderRow {
 
 /// The first block of a segment, or of what stays of it.
 pub fn header(kind: SegmentKind, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8> {
+    assert!(number > 0, "segments are counted from one");
     let (magic, version) = (kind.magic(), SEGMENT_VERSION);
     let mut row = HeaderRow { magic, version, number, chain: *chain, previous: *previous, hash: [0; 32] };
     row.hash = row.hash();
     let mut bytes = bytemuck::bytes_of(&row).to_vec();
     bytes.resize(BLOCK as usize, 0);
     assert_eq!(check(&bytes, kind, number, chain), Ok(*previous), "a reader takes the header that is written");
+    assert_eq!(bytes.len() as u64, BLOCK, "frames begin behind one block");
     bytes
 }
 
