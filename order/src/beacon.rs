@@ -154,7 +154,14 @@ impl BeaconGroup {
 
     /// Its bytes, for a file: nothing of it is secret.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.encode().to_vec()
+        let bytes = self.0.encode().to_vec();
+        // Shares were handed out by then: of a group that cannot be read again there would never be a beacon.
+        assert_eq!(
+            Self::of_bytes(&bytes, self.0.total()).as_ref(),
+            Ok(self),
+            "a reader takes the group that is written"
+        );
+        bytes
     }
 
     /// The group of so many validators that these bytes are.
@@ -195,7 +202,10 @@ impl BeaconSigner {
         if share.public::<MinSig>() != expected {
             return Err(BeaconError::Share { slot });
         }
-        Ok(Self { share })
+        let signer = Self { share };
+        assert_eq!(signer.slot(), slot, "the share is that of the slot that was asked about");
+        assert!((slot as usize) < group.validators(), "only those whom the group was dealt to have a share");
+        Ok(signer)
     }
 
     /// This validator's part of a beacon. It may leave the node only when the decided frame is on disk.
@@ -224,9 +234,10 @@ pub struct BeaconCollector {
 impl BeaconCollector {
     /// A collector without shares.
     pub fn new(group: BeaconGroup, message: BeaconMessage) -> Self {
-        // A threshold of nothing would take an empty sum for a beacon, and one above all would never have any.
-        assert!(group.threshold() >= 1);
-        assert!(group.threshold() as usize <= group.validators());
+        // With fewer those who may be faulty could foresee every roll, and with more they could keep it from everybody.
+        let needed = quorum(group.validators()) as u32;
+        assert_eq!(group.threshold(), needed, "as many shares make a beacon as votes make a decision");
+        assert!(needed >= 1, "nobody's shares make no beacon");
         Self { group, message, shares: Vec::new(), foreign: false, simulated: Vec::new() }
     }
 
@@ -235,6 +246,7 @@ impl BeaconCollector {
     /// # Errors
     /// As [`BeaconCollector::add`].
     pub fn add_own(&mut self, signer: &BeaconSigner) -> Result<Option<Beacon>, BeaconError> {
+        assert!((signer.slot() as usize) < self.group.validators(), "the own share is one of the group's");
         if memory::is_simulated() {
             return self.add(&signer.share(&self.message));
         }
@@ -294,6 +306,10 @@ impl BeaconCollector {
         if self.shares.len() < self.group.threshold() as usize {
             return Ok(None);
         }
+        assert!(
+            self.foreign || self.shares.len() == 1,
+            "a node has one share of its own, and verifies a sum of several"
+        );
         let bytes = self.message.bytes();
         let sum = memory::timed(|| threshold::recover::<MinSig, _>(&self.group.0, &self.shares, &Sequential))
             .expect("as many shares of different slots as the threshold asks for");
@@ -313,6 +329,7 @@ impl BeaconCollector {
         assert!(self.shares.len() < before, "a sum that does not verify costs a share, or the collector asks for ever");
         assert_eq!(self.shares.len() + bad.len(), before, "no good share is lost with a bad one");
         let slot = bad.first().expect("the sum of good shares verifies").index.get();
+        assert!((slot as usize) < self.group.validators(), "whoever is named has a share");
         Err(BeaconError::Share { slot })
     }
 }
@@ -404,9 +421,13 @@ impl BeaconVerifier {
             _ => {
                 // Each half is smaller than the whole: it ends at single beacons, which name themselves.
                 let (low, high) = points.split_at(points.len() / 2);
-                assert!(!low.is_empty() && low.len() <= high.len());
+                assert!(!low.is_empty(), "the upper half is smaller than the whole");
+                assert!(low.len() <= high.len(), "the lower half is no larger than the upper one");
+                let before = bad.len();
                 self.bisect(low, rng, bad);
                 self.bisect(high, rng, bad);
+                // Beacons that all hold alone hold together, whatever their coefficients.
+                assert!(bad.len() > before, "what does not hold together has a beacon that does not hold alone");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 mod builder;
 
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, TIME_MS_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, CLOCK_SKEW_MS_MAX, EXPIRY_AHEAD_S_MAX, TIME_MS_MAX};
 use engine::message::DecodeError;
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
@@ -17,6 +17,13 @@ use crate::signature::{PublicKey, SignedItem, encoding_is_acceptable, verify_bat
 use crate::validators::Validators;
 
 pub use self::builder::{BlockBuilder, PushError};
+
+// What the words of the errors below say.
+const _: () = assert!(BLOCK_ACCOUNT_INTENTS_MAX == 64);
+const _: () = assert!(CLOCK_SKEW_MS_MAX == 500);
+const _: () = assert!(EXPIRY_AHEAD_S_MAX == 60);
+// The second in which the last intent can expire lies in the year 2106, with 365.2425 days to a year.
+const _: () = assert!(TIME_MS_MAX / 1_000 / 31_556_952 + 1970 == 2106);
 
 /// What a block is checked against: all of it follows from the chain before it.
 #[derive(Clone, Copy, Debug)]
@@ -401,7 +408,9 @@ pub fn carried_items<'a>(
 
 /// Appends the signatures of pledges and openings in order, each under the key that it names.
 pub fn pledge_items<'a>(block: &'a Block, chain: &'a Hash, items: &mut Vec<SignedItem<'a>>) {
+    let before = items.len();
     items.extend(block.pledges.iter().map(|row| SignedItem::pledge(row, chain)));
+    assert_eq!(items.len() - before, block.pledges.len(), "every pledge has one signer");
 }
 
 /// Appends the intents' signatures in order, each under the key that must have signed it.
@@ -420,7 +429,7 @@ pub fn intent_items<'a>(
         items.push(SignedItem::intent(intent, key, chain));
     }
     // Verdicts are told by their place: an intent left out would be given the verdict of the next.
-    assert_eq!(items.len() - before, block.intents.len());
+    assert_eq!(items.len() - before, block.intents.len(), "every intent has one signer");
     Ok(())
 }
 

@@ -27,6 +27,9 @@ pub fn dice(beacon: &Beacon, table: TableId, roll: u32, rules: &Hash) -> Dice {
 /// The BLAKE3 key derivation context of dice that a player brings half of.
 pub const BOTH_CONTEXT: &str = "bitcraps dice of both 1";
 
+// Names of one length that differ would do too; that these do is seen from their lengths.
+const _: () = assert!(BOTH_CONTEXT.len() != DICE_CONTEXT.len());
+
 /// The dice of one roll of a pledged table: BLAKE3 (derive key, [`BOTH_CONTEXT`]) of the beacon 48 of the block that closed
 /// the bets, the opened value 32, rules hash 32, table u32, roll u32, read as [`dice`] reads its stream.
 pub fn dice_of_both(beacon: &Beacon, value: &Hash, table: TableId, roll: u32, rules: &Hash) -> Dice {

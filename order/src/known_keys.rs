@@ -19,6 +19,11 @@ use crate::batch::BatchSecret;
 use crate::memory;
 use crate::signature::{PublicKey, SignedItem, verify_batch};
 
+// What one chunk said stays known as a whole until the next one is looked at.
+const _: () = assert!(KNOWN_KEYS_MAX >= SIGNATURES_PER_TASK);
+// Whoever makes a look fail makes the next ones be left out: with none left out each batch would be verified twice.
+const _: () = assert!(KNOWN_KEYS_REST > 0);
+
 /// Keys under which a signature verified, [`KNOWN_KEYS_MAX`] at most.
 #[derive(Debug, Default)]
 pub struct KnownKeys {
@@ -49,6 +54,8 @@ impl KnownKeys {
         }
         let looked: Vec<Option<Vec<VerifyingKey>>> =
             memory::timed(|| items.par_chunks(SIGNATURES_PER_TASK).map(|chunk| self.keys_if_all_hold(chunk)).collect());
+        // A chunk without one would keep the verdicts that it came with.
+        assert_eq!(looked.len(), items.len().div_ceil(SIGNATURES_PER_TASK), "every chunk was looked at");
         let (mut left, mut places) = (Vec::new(), Vec::new());
         for (number, (chunk, keys)) in items.chunks(SIGNATURES_PER_TASK).zip(looked).enumerate() {
             let from = number * SIGNATURES_PER_TASK;
@@ -70,6 +77,7 @@ impl KnownKeys {
         // batch be verified twice.
         self.rest = KNOWN_KEYS_REST;
         self.rests += 1;
+        assert_eq!(left.len(), places.len(), "what is left of the batch is verified, each for its place");
         let mut found = vec![false; left.len()];
         verify_batch(&left, secret, &mut found);
         assert_eq!(places.len(), found.len(), "each verdict goes to the signature that it is on");
@@ -98,7 +106,7 @@ impl KnownKeys {
             self.keys.clear();
         }
         self.keys.insert(key.to_bytes(), key);
-        assert!(self.keys.len() <= KNOWN_KEYS_MAX);
+        assert!(self.keys.len() <= KNOWN_KEYS_MAX, "no more keys are kept than there is room for");
     }
 }
 

@@ -108,7 +108,9 @@ pub(crate) fn verdict(parts: &[&[u8]], verify: impl FnOnce() -> bool) -> bool {
 fn remember(place: Hash, holds: bool) {
     MEMORY.with_borrow_mut(|memory| {
         if let Some(memory) = memory {
-            memory.verdicts.insert(place, holds);
+            let before = memory.verdicts.insert(place, holds);
+            // Nodes of one cluster that were given two verdicts on one signature would have forked.
+            assert!(before.is_none_or(|before| before == holds), "the verdict on a signature never changes");
         }
     });
 }

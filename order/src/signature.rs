@@ -8,7 +8,7 @@ use ed25519_zebra::batch;
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes};
 use engine::Hash;
 use engine::limits::{REPLAY_SIGNATURES, SIGNATURES_PER_LARGE_TASK, SIGNATURES_PER_TASK};
-use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody};
+use engine::message::intent::{INTENT_DOMAIN, Intent, IntentBody, IntentKind};
 use engine::message::node::{CLAIM_DOMAIN, Claim, ClaimBody};
 use engine::message::pledge::{PLEDGE_DOMAIN, PledgeRow};
 use engine::message::share::{SHARE_DOMAIN, Share, ShareBody};
@@ -23,6 +23,8 @@ use crate::memory;
 // Every message is a domain, a chain id and one body: none that is signed as one of them can be read as another.
 const _: () = assert!(size_of::<IntentBody>() == 64 && size_of::<VoteBody>() == 64);
 const _: () = assert!(size_of::<ProposalBody>() == 64 && size_of::<ClaimBody>() == 64);
+// An equation takes one signature at least: it would hold over none.
+const _: () = assert!(SIGNATURES_PER_TASK > 0 && SIGNATURES_PER_TASK <= SIGNATURES_PER_LARGE_TASK);
 
 /// An Ed25519 public key as it travels.
 pub type PublicKey = [u8; 32];
@@ -47,6 +49,8 @@ pub struct SignedItem<'a> {
 impl<'a> SignedItem<'a> {
     /// An intent under the key that must have signed it: the account's, or the issuer's for a voucher.
     pub fn intent(intent: &'a Intent, key: &'a PublicKey, chain: &'a Hash) -> Self {
+        let is_own = *key == intent.body.key;
+        assert!(is_own || intent.body.kind == IntentKind::OpenVoucher as u8, "only a voucher is another's to sign");
         let body = bytemuck::cast(intent.body);
         Self { key, domain: &INTENT_DOMAIN, chain, body, signature: &intent.signature }
     }
@@ -163,7 +167,7 @@ fn by_key(items: &[SignedItem<'_>]) -> Vec<usize> {
 /// What the equation over a chunk is made of: its items, given by their places, and what its coefficients are drawn from.
 fn equation(items: &[SignedItem<'_>], chunk: &[usize], secret: &BatchSecret) -> (Vec<batch::Item>, ChaCha20Rng) {
     assert!(!chunk.is_empty(), "an equation over nothing always holds");
-    assert!(chunk.len() <= SIGNATURES_PER_LARGE_TASK);
+    assert!(chunk.len() <= SIGNATURES_PER_LARGE_TASK, "an equation is over one chunk at most");
     (chunk.iter().map(|place| items[*place].batch_item()).collect(), coefficients(items, chunk, secret))
 }
 
@@ -196,6 +200,8 @@ fn bisect(items: &[batch::Item], verdicts: &mut [bool], rng: &mut ChaCha20Rng) {
             let (low, high) = verdicts.split_at_mut(half);
             bisect(&items[..half], low, rng);
             bisect(&items[half..], high, rng);
+            // Signatures that all hold alone hold together, whatever their coefficients.
+            assert!(verdicts.contains(&false), "what does not hold together has a signature that does not hold alone");
         }
     }
 }
@@ -328,6 +334,9 @@ impl VoteKey {
 
     /// The share in its envelope, signed for `chain`.
     pub fn sign_share(&self, body: ShareBody, chain: &Hash) -> Share {
+        // The signature leaves them out, so others take a share only where they are zero.
+        assert_eq!(body.reserved, [0; 12], "a share has nothing that is not signed");
+        assert_eq!(body.more_reserved, [0; 16], "a share has nothing that is not signed");
         Share { body, signature: self.sign(&SHARE_DOMAIN, chain, &body.signed()) }
     }
 

@@ -34,8 +34,8 @@ impl Slots {
         assert!(slot < VALIDATORS_MAX, "slot {slot} is above all");
         let before = self.0;
         self.0 |= 1 << slot;
-        assert!(self.contains(slot));
-        assert!(self.count() <= VALIDATORS_MAX as usize);
+        assert!(self.contains(slot), "a slot that was added is there");
+        assert!(self.count() <= VALIDATORS_MAX as usize, "there are no more slots than validators");
         self.0 != before
     }
 
@@ -111,8 +111,8 @@ impl Validators {
         let set = Self { keys: keys.into(), hash, skipped: Slots::default() };
         // What safety rests on: two quorums share a validator that is not faulty. What liveness rests on: those who are not
         // faulty are a quorum.
-        assert!(2 * set.quorum() > set.count() + set.faulty_max());
-        assert!(set.quorum() <= set.count() - set.faulty_max());
+        assert!(2 * set.quorum() > set.count() + set.faulty_max(), "two quorums share one that is not faulty");
+        assert!(set.quorum() <= set.count() - set.faulty_max(), "those who are not faulty are a quorum");
         // The core counts by more than two thirds: with another number it would decide without a quorum of ours.
         assert_eq!(set.quorum(), 2 * set.count() / 3 + 1, "both rules give one number");
         Ok(set)
@@ -191,7 +191,7 @@ impl Validators {
         rows.sort_unstable();
         let mut skipped = Slots::default();
         rows.iter().take(self.faulty_max()).for_each(|(_, slot)| _ = skipped.insert(*slot));
-        assert!(skipped.count() <= self.faulty_max());
+        assert!(skipped.count() <= self.faulty_max(), "no more lose their turn than may be faulty");
         skipped
     }
 

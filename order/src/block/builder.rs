@@ -13,6 +13,15 @@ use thiserror::Error;
 use super::{BlockContext, BlockError, IntentProblem, check_intent};
 use crate::signature::PublicKey;
 
+/// Bytes of a block with the largest certificate and nothing else: header, certificate, and the counts of two empty sections.
+const HEAD_BYTES_MAX: usize = size_of::<Header>() + Certificate::BYTES_MAX + 2 * size_of::<u32>();
+
+// However many validators there are, a block takes as many of either as the limits say.
+const _: () = assert!(HEAD_BYTES_MAX + BLOCK_INTENTS_MAX * size_of::<Intent>() <= BLOCK_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES_MAX + BLOCK_PLEDGES_MAX * size_of::<PledgeRow>() <= BLOCK_BYTES_MAX);
+// One key alone does not fill a block.
+const _: () = assert!(BLOCK_ACCOUNT_INTENTS_MAX < BLOCK_INTENTS_MAX);
+
 /// Builds a block from verified intents, in the order they are pushed.
 #[derive(Debug)]
 pub struct BlockBuilder<'a> {
@@ -64,7 +73,7 @@ impl<'a> BlockBuilder<'a> {
         };
         let block = Block { header, certificate, system: Vec::new(), pledges: Vec::new(), intents: Vec::new() };
         let bytes = block.encoded_len();
-        assert!(bytes <= BLOCK_BYTES_MAX, "an empty block with the largest certificate leaves room for intents");
+        assert!(bytes <= HEAD_BYTES_MAX, "an empty block with the largest certificate leaves room for intents");
         assert!((header.proposer as usize) < context.validators.own.count(), "a turn is a validator's");
         Self { context, block, bytes, numbers: BTreeMap::new() }
     }
@@ -92,8 +101,8 @@ impl<'a> BlockBuilder<'a> {
         }
         self.bytes = bytes;
         self.block.pledges.push(*row);
-        assert!(self.block.pledges.len() <= BLOCK_PLEDGES_MAX);
-        assert!(self.bytes <= BLOCK_BYTES_MAX);
+        assert!(self.block.pledges.len() <= BLOCK_PLEDGES_MAX, "others read no more pledges of a block");
+        assert!(self.bytes <= BLOCK_BYTES_MAX, "others look at no larger block");
         true
     }
 
@@ -123,11 +132,11 @@ impl<'a> BlockBuilder<'a> {
         }
         // Counted only once it is taken: what was refused may come in again.
         numbers.push(intent.body.number);
-        assert!(numbers.len() <= BLOCK_ACCOUNT_INTENTS_MAX);
+        assert!(numbers.len() <= BLOCK_ACCOUNT_INTENTS_MAX, "a window has no more numbers");
         self.bytes = bytes;
         self.block.intents.push(*intent);
-        assert!(self.block.intents.len() <= BLOCK_INTENTS_MAX);
-        assert!(self.bytes <= BLOCK_BYTES_MAX);
+        assert!(self.block.intents.len() <= BLOCK_INTENTS_MAX, "others read no more intents of a block");
+        assert!(self.bytes <= BLOCK_BYTES_MAX, "others look at no larger block");
         Ok(())
     }
 

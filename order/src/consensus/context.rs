@@ -71,6 +71,12 @@ impl CoreValidators {
             .collect();
         // The core finds a validator by its place: a row left out would give every later slot another's key.
         assert_eq!(rows.len(), validators.count(), "every slot has a key");
+        // It counts by rules of its own. With fewer votes than ours it would decide what others do not take for decided.
+        let (rules, total) = (core::ThresholdParams::default(), rows.len() as u64);
+        let enough = rules.quorum.min_expected(total);
+        assert_eq!(enough, validators.quorum() as u64, "the core decides with as many votes as prove a decision");
+        let honest = rules.honest.min_expected(total);
+        assert!(honest > validators.faulty_max() as u64, "the core follows no faulty ones alone into another round");
         Self(std::sync::Arc::new((rows, validators)))
     }
 
@@ -130,7 +136,10 @@ impl core::ValidatorSet<Ctx> for CoreValidators {
     }
 
     fn get_by_address(&self, address: &Slot) -> Option<&CoreValidator> {
-        self.0.0.get(address.0 as usize)
+        let found = self.0.0.get(address.0 as usize);
+        // Under this row's key its messages are verified.
+        assert!(found.is_none_or(|row| row.slot == *address), "a validator stands at the place of its slot");
+        found
     }
 
     fn get_by_index(&self, index: usize) -> Option<&CoreValidator> {
@@ -292,7 +301,9 @@ impl core::Context for Ctx {
         round: Round,
     ) -> &'a CoreValidator {
         let slot = validators.set().proposer(Height(height.0), round.as_u32().unwrap_or(0));
-        &validators.0.0[slot as usize]
+        let proposer = &validators.0.0[slot as usize];
+        assert_eq!(proposer.slot, Slot(slot), "a validator stands at the place of its slot");
+        proposer
     }
 
     fn new_proposal(
@@ -342,6 +353,8 @@ pub(super) fn to_vote(vote: &core::SignedVote<Ctx>) -> Vote {
 }
 
 pub(super) fn from_vote(vote: &Vote) -> core::SignedVote<Ctx> {
+    // The core asks for a kind and a value, and would take one of each for whatever else stands there.
+    assert!(vote.body.check_form().is_ok(), "a vote's form is checked before the core hears of it");
     core::SignedVote::new(CoreVote::new(vote.body), vote.signature)
 }
 
@@ -350,6 +363,7 @@ pub(super) fn to_proposal(proposal: &core::SignedProposal<Ctx>) -> Proposal {
 }
 
 pub(super) fn from_proposal(proposal: &Proposal) -> core::SignedProposal<Ctx> {
+    assert!(proposal.body.check_form().is_ok(), "a proposal's form is checked before the core hears of it");
     core::SignedProposal::new(CoreProposal::new(proposal.body), proposal.signature)
 }
 
@@ -386,5 +400,7 @@ fn certificate(
     let mut signatures: Vec<CertificateSignature> =
         signatures.map(|(slot, signature)| CertificateSignature { slot: slot.0, signature }).collect();
     signatures.sort_by_key(|entry| entry.slot);
+    // Others would refuse the whole certificate for a slot that stands in it twice.
+    assert!(signatures.is_sorted_by(|one, next| one.slot < next.slot), "the core counts a validator once");
     Certificate { height: Height(height.0), round: to_round(round), block: block.0, signatures }
 }

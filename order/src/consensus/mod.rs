@@ -22,9 +22,11 @@ mod crash_tests;
 use arc_malachitebft_core_consensus as malachite;
 use arc_malachitebft_core_types as core;
 use core::{Validity, ValueOrigin, VoteExtensionPolicy};
+use engine::limits::AHEAD_ROUNDS;
 use engine::message::DecodeError;
 use engine::message::certificate::Certificate;
 use engine::message::node::RoundCertificate;
+use engine::message::vote::NO_ROUND;
 use engine::{Hash, Height};
 use malachite::{LocallyProposedValue, Params, State, process};
 use thiserror::Error;
@@ -47,6 +49,9 @@ pub use self::timer::Timers;
 /// those of another set.
 const AHEAD_HEIGHTS: usize = 1;
 const AHEAD_MESSAGES: usize = 1;
+
+// Votes further ahead than the core looks would be kept for nothing; nearer ones that were not kept would be missing once it does.
+const _: () = assert!(AHEAD_ROUNDS == malachite::MAX_FUTURE_ROUND_LOOKAHEAD);
 
 /// Why an input was refused or the machine must stop. See [`ConsensusError::is_fatal`].
 #[derive(Error, Clone, PartialEq, Eq, Debug)]
@@ -139,9 +144,9 @@ impl Consensus {
         let state = State::new(Ctx, CoreHeight(height.0), validators.clone(), params, AHEAD_HEIGHTS, AHEAD_MESSAGES);
         let machine = Self { state, shell: Shell::new(config, validators) };
         // The first height is started as every other is: were it begun here, it would never hear its log.
-        assert_eq!(machine.height(), height);
+        assert_eq!(machine.height(), height, "the first height is the one that was asked for");
         assert!(machine.round().is_none(), "no height is begun yet");
-        assert!(!machine.is_decided());
+        assert!(!machine.is_decided(), "a height that is not begun is not decided");
         Ok(machine)
     }
 
@@ -212,6 +217,10 @@ impl Consensus {
             Input::Round(certificate) if !self.is_of_this_height(certificate.height)? || self.is_past(&certificate) => {
                 return Ok(());
             }
+            // It stands for none: a start would refuse the log that holds it.
+            Input::Polka(polka) if polka.round == NO_ROUND => {
+                return Err(DecodeError::Value { field: "polka round", found: NO_ROUND.into() }.into());
+            }
             Input::Polka(polka) => {
                 check_polka(&polka, self.shell.validators.set(), &self.shell.chain, &self.shell.secret)?;
                 CoreInput::PolkaCertificate(from_polka(&polka))
@@ -276,7 +285,9 @@ impl Consensus {
             CoreInput::StartHeight(CoreHeight(height.0), validators, false, None, VoteExtensionPolicy::Disabled);
         self.run(input, out)?;
         assert_eq!(self.height(), height, "the height that was asked for is started, and no other");
-        assert!(self.round().is_some(), "a height that was started has a round");
+        // Whatever it is that was heard of it before it was begun would have led further, under the keys of another set.
+        assert_eq!(self.round(), Some(0), "a height begins with its first round");
+        assert!(!self.is_decided(), "a height begins undecided");
         Ok(())
     }
 
@@ -334,6 +345,7 @@ impl Consensus {
     fn run(&mut self, input: CoreInput, out: &mut Vec<Effect>) -> Result<(), ConsensusError> {
         let before = (self.height(), self.round());
         let (is_start, was_decided) = (matches!(input, CoreInput::StartHeight(..)), self.is_decided());
+        let asked = out.len();
         let (state, shell) = (&mut self.state, &mut self.shell);
         let result: Result<(), malachite::Error<Ctx>> = process!(
             input: input,
@@ -350,6 +362,10 @@ impl Consensus {
                 assert!(is_start || height == before.0, "no height begins by itself");
                 // A height that opens again could be decided otherwise, and its frame is written.
                 assert!(is_start || !was_decided || self.is_decided(), "what is decided stays decided");
+                // Nobody would write the frame, and the chain would stand still.
+                let decides = out[asked..].iter().filter(|effect| matches!(effect, Effect::Decide(_))).count();
+                let is_new = self.is_decided() && (is_start || !was_decided);
+                assert_eq!(decides, usize::from(is_new), "a height that is decided is told once");
                 Ok(())
             }
             Err(malachite::Error::ReplayDivergence(kind, height, round)) => Err(ConsensusError::Divergence {
@@ -371,6 +387,7 @@ fn propose(height: Height, round: u32, block: Hash) -> CoreInput {
 }
 
 fn proposed(value: &ProposedValue) -> CoreInput {
+    assert!(value.check_form().is_ok(), "a value's form is checked before the core hears of it");
     let origin = if value.caught_up == 1 { ValueOrigin::Sync } else { ValueOrigin::Consensus };
     let proposed = malachite::ProposedValue {
         height: CoreHeight(value.height.0),

@@ -1,6 +1,7 @@
 //! Restart: the core hears its log again before it may propose or vote.
 
 use engine::Height;
+use engine::message::evidence::Evidence;
 
 use super::context::{from_polka, from_proposal, from_vote};
 use super::entry::LogEntry;
@@ -39,7 +40,11 @@ impl Consensus {
         self.shell.trusted.clear();
         self.shell.logged = entries.to_vec();
         self.shell.replay = Some(Replay::default());
+        let from = out.len();
         let replayed = self.replay(height, validators, entries, out);
+        // What the log led to at first may not be what was signed in the end.
+        let leaves = |effect: &Effect| matches!(effect, Effect::Publish(_) | Effect::GetValue { .. });
+        assert!(!out[from..].iter().any(leaves), "nothing leaves before the whole log was heard");
         let replay = self.shell.replay.take().expect("set above, taken only here");
         replayed?;
         assert_eq!(self.height(), height, "the log of a height leads to no other");
@@ -88,6 +93,8 @@ impl Consensus {
             })
             .collect();
         let beyond = messages.into_iter().filter(|message| !logged.contains(message)).collect::<Vec<_>>();
+        let stands = |message: &Message| !logged.iter().any(|said| contradicts(said, message));
+        assert!(beyond.iter().all(stands), "the log leads to nothing that contradicts what was signed");
         out.extend(logged.into_iter().chain(beyond).map(Effect::Publish));
     }
 
@@ -118,6 +125,15 @@ impl Consensus {
                 Ok(())
             }
         }
+    }
+}
+
+/// Whether two messages are votes or proposals of which a validator may sign only one.
+fn contradicts(one: &Message, other: &Message) -> bool {
+    match (one, other) {
+        (Message::Vote(one), Message::Vote(other)) => Evidence::Votes(*one, *other).contradicts(),
+        (Message::Proposal(one), Message::Proposal(other)) => Evidence::Proposals(*one, *other).contradicts(),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use arc_malachitebft_core_types as core;
 use core::{RoundCertificateType, ValueOrigin};
 use engine::message::evidence::Evidence;
 use engine::message::node::RoundCertificate;
-use engine::message::vote::{Proposal, Vote};
+use engine::message::vote::{Proposal, ProposalBody, Vote, VoteBody, VoteKind};
 use engine::{Hash, Height};
 use malachite::{ConsensusMsg, LivenessMsg, Resumable, Resume, SignedConsensusMsg};
 
@@ -28,6 +28,8 @@ pub(super) struct Shell {
     pub(super) validators: CoreValidators,
     pub(super) secret: BatchSecret,
     own: Option<(u32, VoteKey)>,
+    /// What was signed last: a prevote, a precommit, a proposal.
+    signed: [Option<Statement>; 3],
     timeouts: TimeoutConfig,
     /// Bodies and signatures that were verified, or made here, in this step.
     pub(super) trusted: Vec<([u8; 64], Signature)>,
@@ -36,6 +38,9 @@ pub(super) struct Shell {
     /// Set while the log is replayed.
     pub(super) replay: Option<Replay>,
 }
+
+/// Height, round, and the body as it is signed.
+type Statement = (Height, u32, [u8; 64]);
 
 /// What is held back while the log is replayed.
 #[derive(Default)]
@@ -51,7 +56,8 @@ impl Shell {
         let ConsensusConfig { chain, own, timeouts, secret, .. } = config;
         let fits = |(slot, key): &(u32, VoteKey)| validators.set().key(*slot) == Some(&key.public());
         assert!(own.as_ref().is_none_or(fits), "whoever makes a machine has compared its key with the set");
-        Self { chain, validators, secret, own, timeouts, trusted: Vec::new(), logged: Vec::new(), replay: None }
+        let (signed, trusted, logged, replay) = ([None; 3], Vec::new(), Vec::new(), None);
+        Self { chain, validators, secret, own, signed, timeouts, trusted, logged, replay }
     }
 
     /// Begins a height with its validators, under whose keys its messages are signed.
@@ -135,6 +141,8 @@ impl Shell {
             E::GetValue(height, round, _, _) => {
                 assert!(round.is_defined(), "a value is asked for in a round that was begun");
                 let (height, round) = (Height(height.0), to_round(round));
+                let proposer = self.validators.set().proposer(height, round);
+                assert_eq!(self.own_slot(), Some(proposer), "a value is asked of the validator whose turn it is");
                 // While the log is heard again the value may stand in it: another one would be a second proposal of the round.
                 match &mut self.replay {
                     Some(replay) => replay.asked = Some((height, round)),
@@ -153,12 +161,15 @@ impl Shell {
             E::CancelAllTimeouts(_) => out.push(Effect::CancelAll),
             E::StartRound(height, round, Slot(proposer), _, _) => {
                 assert!(round.is_defined(), "a round that begins has a number");
-                assert!((proposer as usize) < self.validators.set().count(), "a turn is a validator's");
-                out.push(Effect::StartedRound { height: Height(height.0), round: to_round(round), proposer });
+                let (height, round) = (Height(height.0), to_round(round));
+                let turn = self.validators.set().proposer(height, round);
+                assert_eq!(proposer, turn, "the core has each turn from this height's validators");
+                out.push(Effect::StartedRound { height, round, proposer });
             }
             E::Decide(certificate, _, _) => out.push(Effect::Decide(to_certificate(&certificate))),
             E::Finalize(certificate, _, evidence, _) => {
-                let (height, evidence) = (Height(certificate.height.0), self.evidence(&evidence));
+                let height = Height(certificate.height.0);
+                let evidence = self.evidence(height, &evidence);
                 out.push(Effect::Finalized { height, evidence });
             }
             // Answered in `answer`, or part of catching up, which is off.
@@ -170,6 +181,9 @@ impl Shell {
         let (slot, key) = self.own.as_ref().expect("the core signs only where an own key was given");
         assert_eq!(vote.body().slot, *slot, "a vote is signed for the own slot only");
         assert_eq!(self.validators.set().key(*slot), Some(&key.public()), "others verify it under this key");
+        let VoteBody { height, round, kind, .. } = vote.body();
+        let place = usize::from(kind == VoteKind::Precommit as u8);
+        once(&mut self.signed[place], (height, round, bytemuck::cast(vote.body())));
         let signed = key.sign_vote(vote.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedVote::new(vote, signed.signature)
@@ -179,6 +193,8 @@ impl Shell {
         let (slot, key) = self.own.as_ref().expect("the core signs only where an own key was given");
         assert_eq!(proposal.body().slot, *slot, "a proposal is signed for the own slot only");
         assert_eq!(self.validators.set().key(*slot), Some(&key.public()), "others verify it under this key");
+        let ProposalBody { height, round, .. } = proposal.body();
+        once(&mut self.signed[2], (height, round, bytemuck::cast(proposal.body())));
         let signed = key.sign_proposal(proposal.body(), &self.chain);
         self.trust(bytemuck::cast(signed.body), signed.signature);
         core::SignedProposal::new(proposal, signed.signature)
@@ -209,6 +225,10 @@ impl Shell {
     }
 
     fn publish(&mut self, message: Message, out: &mut Vec<Effect>) {
+        // A proposal may be another's, and is sent on by whoever is locked on it.
+        if let Message::Vote(vote) = &message {
+            assert_eq!(Some(vote.body.slot), self.own_slot(), "the votes that are sent are the own ones");
+        }
         // Nothing leaves before the whole log was heard: what it led to at first may not be what was signed in the end.
         match &mut self.replay {
             Some(replay) => replay.messages.push(message),
@@ -218,17 +238,32 @@ impl Shell {
 
     /// What the core holds against validators, as far as it proves anything: it also pairs a proposal with itself, where the
     /// first of two comes again.
-    fn evidence(&self, found: &malachite::MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
+    fn evidence(&self, height: Height, found: &malachite::MisbehaviorEvidence<Ctx>) -> Vec<Evidence> {
         // By slot, not in the order of the core's map: all nodes write the same evidence in the same order.
         let slots = (0..self.validators.set().count() as u32).map(Slot);
         let votes = slots.clone().filter_map(|slot| found.votes.get(&slot)).flatten();
         let proposals = slots.filter_map(|slot| found.proposals.get(&slot)).flatten();
-        votes
+        let evidence: Vec<Evidence> = votes
             .map(|(one, other)| Evidence::Votes(to_vote(one), to_vote(other)))
             .chain(proposals.map(|(one, other)| Evidence::Proposals(to_proposal(one), to_proposal(other))))
             .filter(Evidence::contradicts)
-            .collect()
+            .collect();
+        // It is written under this height, and verified under the keys that its validators have.
+        assert!(evidence.iter().all(|found| found.height() == height), "a height ends with evidence of its own");
+        let count = self.validators.set().count();
+        assert!(evidence.iter().all(|found| (found.slot() as usize) < count), "evidence is against a validator");
+        evidence
     }
+}
+
+/// Takes note of what is about to be signed, of one kind. The core says one thing in a round, and nothing in one that it left; were it
+/// not so, others would hold two signatures of which only one may be.
+fn once(last: &mut Option<Statement>, next: Statement) {
+    let (height, round, body) = next;
+    let rises = last.is_none_or(|(before, left, _)| (before, left) < (height, round));
+    let is_same = last.is_some_and(|(_, _, said)| said == body);
+    assert!(rises || is_same, "nothing is signed that contradicts what was signed before it");
+    *last = Some(next);
 }
 
 /// The log entry of an input that the core wants logged.
@@ -280,6 +315,7 @@ fn to_round_certificate(certificate: &core::RoundCertificate<Ctx>) -> RoundCerti
     let mut votes: Vec<Vote> = certificate.votes(&Ctx).map(|vote| to_vote(&vote)).collect();
     // The core has them in the order in which they came; whoever checks them asks for ascending slots.
     votes.sort_by_key(|vote| vote.body.slot);
+    assert!(votes.is_sorted_by(|one, next| one.body.slot < next.body.slot), "the core counts a validator once");
     RoundCertificate {
         height: Height(certificate.height.0),
         round: to_round(certificate.round),
@@ -296,4 +332,21 @@ pub(super) fn from_round_certificate(certificate: &RoundCertificate) -> core::Ro
         cert_type,
         certificate.votes.iter().map(from_vote).collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_signed_contradicts_nothing_that_was_signed_before() {
+        let signed = |next: Statement| {
+            let mut last = Some((Height(4), 2, [1; 64]));
+            std::panic::catch_unwind(move || once(&mut last, next)).is_ok()
+        };
+        assert!(signed((Height(4), 2, [1; 64])), "the same again");
+        assert!(signed((Height(4), 3, [2; 64])) && signed((Height(5), 0, [2; 64])));
+        assert!(!signed((Height(4), 2, [2; 64])), "another in the round");
+        assert!(!signed((Height(4), 1, [2; 64])) && !signed((Height(3), 9, [2; 64])), "a round that was left");
+    }
 }

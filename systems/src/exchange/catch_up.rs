@@ -25,7 +25,7 @@ use super::bodies::Bodies;
 use super::chain::Chain;
 use super::evidence::EvidenceKept;
 use super::fault::ExchangeError;
-use super::nodes::{Heard, Nodes};
+use super::nodes::{Heard, NodePeer, Nodes};
 use super::order::{Orderer, take_decided};
 use super::planted::Planted;
 use super::tally::Tally;
