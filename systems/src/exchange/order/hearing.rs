@@ -403,9 +403,7 @@ mod tests {
             parent: [0; 32],
             parent_time_ms: 0,
             root_chain: [0; 32],
-            validators: &validators,
-            next_validators: &validators,
-            parent_validators: &validators,
+            validators: BlockValidators::unchanging(&validators),
             issuers: &[],
             has_pledged: false,
         };
