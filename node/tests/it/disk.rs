@@ -16,7 +16,8 @@ use node::edge::Edge;
 use node::run::Node;
 use node::snapshots::SnapshotPace;
 use order::signature::PlayerKey;
-use storage::backend::{Fault, FaultyBackend};
+use storage::backend::{Access, Backend, Fault, FaultyBackend};
+use storage::snapshot::read_catalog;
 use storage::{FrameKind, JournalReader, Retention, Writing};
 
 const DIR: &str = "/disk/session";
@@ -342,8 +343,23 @@ fn no_receipt_is_lost_when_the_power_goes() {
     assert!(sums.1 > 100, "{sums:?}");
 }
 
-/// Old segments give up their bodies while the node runs; it starts again from a snapshot, and what is left proves the
-/// chain.
+/// Damages the newest snapshot on a disk, and says which one comes before it.
+fn damage_newest(disk: &FaultyBackend, chain: &engine::Hash) -> engine::Height {
+    let backend: Arc<dyn Backend> = Arc::new(disk.clone());
+    let catalog = read_catalog(&backend, Path::new(DIR), chain).expect("snapshots");
+    let mut newest = catalog.snapshots.iter().rev();
+    let (_, (place, _)) = newest.next().expect("a snapshot");
+    let pack = Path::new(DIR).join(format!("snapshots/{:08}.pack", place.pack));
+    let file = backend.open(&pack, Access::Write).expect("a pack");
+    let at = place.offset + 120;
+    let mut byte = file.read_range(at, 1).expect("a map");
+    byte[0] ^= 1;
+    file.write_all_at(&byte, at).and_then(|()| file.sync_all()).expect("the disk works");
+    *newest.next().expect("one before it").0
+}
+
+/// Old segments give up their bodies while the node runs; it starts again from a snapshot, from the one before if it must, and what is
+/// left proves the chain.
 #[test]
 fn bodies_are_given_up_and_the_node_goes_on() {
     let retention = Some(Retention { bytes_max: 100 << 10, retire });
@@ -354,16 +370,18 @@ fn bodies_are_given_up_and_the_node_goes_on() {
     };
     let disk = FaultyBackend::new(5);
     let node_on = |disk: &FaultyBackend| open_on(Arc::new(disk.clone()), Path::new(DIR), &config).expect("it opens");
-    let mut height = 0;
+    let (mut height, mut root_chain, mut chain) = (0, [0; 32], [0; 32]);
     for _ in 0..3 {
         let mut opened = node_on(&disk);
         assert_eq!(opened.node.totals.height.0, height);
         height += 1_600;
         run_to(&mut opened.node, height);
-        height = opened.node.close().height.0;
+        chain = opened.chain;
+        let totals = opened.node.close();
+        (height, root_chain) = (totals.height.0, totals.root_chain);
     }
     let whole = |ending: &str| {
-        let paths = storage::backend::Backend::list(&disk, Path::new("/disk/session/journal")).expect("a journal");
+        let paths = disk.list(Path::new("/disk/session/journal")).expect("a journal");
         paths.into_iter().filter(|path| path.extension().is_some_and(|found| found == ending)).count()
     };
     assert!(whole("head") > 3, "{} heads, {} segments", whole("head"), whole("seg"));
@@ -384,4 +402,10 @@ fn bodies_are_given_up_and_the_node_goes_on() {
         retired += u32::from(frame.kind == FrameKind::Retired);
     }
     assert!(retired > 100, "{retired} heights gave up their bodies");
+    // What the journal keeps is what the older of the newest two snapshots needs.
+    let before = damage_newest(&disk, &chain);
+    let opened = node_on(&disk);
+    let found = opened.found.expect("it goes on");
+    assert_eq!((found.snapshot, found.height.0), (Some(before), height), "{found:?}");
+    assert_eq!(opened.node.close().root_chain, root_chain);
 }

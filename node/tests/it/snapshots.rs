@@ -11,6 +11,7 @@ use audit::walker::Walker;
 use engine::io::{Input, Output, Receipt};
 use engine::message::block::Decided;
 use engine::message::certificate::Settled;
+use engine::message::note::ChainNote;
 use engine::{Height, PeerId, Tick};
 use load::dev::{DevConfig, DevNode, apart, open};
 use node::clock::Pace;
@@ -98,10 +99,11 @@ fn snapshots_change_nothing_and_a_restarted_node_goes_on_from_the_newest() {
         assert!(totals.snapshots.taken > 3, "{} snapshots", totals.snapshots.taken);
         assert_eq!((totals.snapshots.failed, expected.snapshots.taken), (0, 0));
         let last = totals.snapshots.last.expect("a snapshot");
-        assert!(
-            totals.snapshots.needed_from.is_some_and(|needed| needed < last.height),
-            "the one before is needed too"
-        );
+        let taken = catalog(&with);
+        let before = *taken.snapshots.range(..last.height).next_back().expect("one before it").0;
+        let stored = StoredSnapshot::open(&backend(), &with, &taken, before).expect("a whole snapshot");
+        let note = ChainNote::decode(&stored.note).expect("a note");
+        assert_eq!(totals.snapshots.needed_from, Some(note.receipts_from), "the one before is needed too");
         if let (Some(found), Some(none)) = (found, none) {
             let snapshot = found.snapshot.expect("the start began with a snapshot");
             assert!(snapshot > from && found.height.0 - snapshot.0 == found.executed, "{found:?}");
