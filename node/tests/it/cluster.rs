@@ -526,13 +526,11 @@ fn whoever_proves_a_snapshot_and_gives_no_values_is_asked_after_the_others() {
 #[test]
 fn whoever_proves_a_snapshot_of_its_own_and_gives_no_groups_holds_up_a_new_node_once() {
     let mut cluster = forgetful(2);
-    let pace = std::mem::replace(
-        &mut cluster.pace,
-        SnapshotPace { ticks: 1, groups: u64::MAX, heights: 1, groups_per_tick: 64 },
-    );
-    cluster.kill(0);
-    cluster.start(0);
-    cluster.pace = pace;
+    (0..3).for_each(|slot| cluster.kill(slot));
+    for (slot, ticks) in [(0, 1), (1, u64::MAX), (2, u64::MAX)] {
+        cluster.pace = SnapshotPace { ticks, groups: u64::MAX, heights: 1, groups_per_tick: 64 };
+        cluster.start(slot);
+    }
     let proven: Rc<RefCell<BTreeMap<usize, Height>>> = Rc::default();
     let last = Rc::clone(&proven);
     cluster.tamper = Some(Box::new(move |from, _, message| match message {
