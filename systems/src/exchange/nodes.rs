@@ -14,8 +14,10 @@ use engine::message::share::Share;
 use engine::message::vote::{Proposal, Vote};
 use engine::{Hash, PeerId};
 
-use super::order::ASK_AGAIN_MS;
 use super::tick::{Inbox, Outbox};
+
+/// Milliseconds after which a body that did not come is asked for again, of another node.
+pub(super) const ASK_AGAIN_MS: u64 = 50;
 
 // The largest message that an honest node sends is heard: one that is too much for a tick would be so again in the next.
 const _: () = assert!(NODE_VOTES_MAX <= NODE_CHECKS_MAX);

@@ -37,7 +37,7 @@ mod knowing;
 mod hearing;
 mod proposing;
 
-pub(super) use self::hearing::{ASK_AGAIN_MS, polka_votes};
+pub(super) use self::hearing::polka_votes;
 
 /// What comes before the bytes of a consensus log entry: a block's body, or an entry of the order itself.
 pub(super) const BODY: u8 = 0;
@@ -178,8 +178,9 @@ pub fn order_blocks<P: Planted>(
     mut parts: OrderParts<'_>,
     mut outbox: ResMut<'_, Outbox>,
 ) {
-    let OrderParts { chain, orderer, .. } = &mut parts;
-    if !orderer.is_voting() && (orderer.is_listening() || !orderer.takes_part_again(&clock, &nodes, chain, &mut outbox))
+    let OrderParts { chain, orderer, tally, .. } = &mut parts;
+    if !orderer.is_voting()
+        && (orderer.is_listening() || !orderer.takes_part_again(&clock, &nodes, chain.decided, tally, &mut outbox))
     {
         heard.polkas.clear();
         heard.rounds.clear();

@@ -212,6 +212,12 @@ impl Tally {
         kinds.filter_map(|kind| kind.row(slot)).copied().collect()
     }
 
+    /// A vote of a validator on a height above one, if there is any.
+    pub fn vote_above(&self, height: Height, slot: u32) -> Option<Vote> {
+        let kinds = self.heights.range(height.next()..).flat_map(|(_, votes)| votes.rounds.values().flatten());
+        kinds.filter_map(|kind| kind.row(slot)).next().copied()
+    }
+
     /// Whether this validator, whose slot is `own`, precommitted a block in a round of a height, however long past that round is.
     pub fn has_precommitted(&self, height: Height, round: u32, block: &Hash, own: u32) -> bool {
         let Some(votes) = self.heights.get(&height) else { return false };

@@ -20,13 +20,11 @@ use order::signature::{SignedItem, verify_batch};
 use super::{OrderStep, log_body};
 use crate::exchange::bodies::{Body, Judged, Present};
 use crate::exchange::fault::ExchangeError;
-use crate::exchange::nodes::{Heard, Nodes};
+use crate::exchange::nodes::{ASK_AGAIN_MS, Heard, Nodes};
 use crate::exchange::planted::Planted;
 use crate::exchange::tally::Counted;
 use crate::exchange::tick::Pending;
 
-/// Milliseconds after which a body that did not come is asked for again, of another node.
-pub(in crate::exchange) const ASK_AGAIN_MS: u64 = 50;
 /// Intents from which on a block's are looked up among those that wait, which were verified when they came.
 const LOOK_UP_FROM: usize = 64;
 

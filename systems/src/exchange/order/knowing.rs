@@ -14,7 +14,7 @@ use engine::message::vote::{Vote, VoteBody, VoteKind};
 use order::consensus::{Consensus, LogEntry};
 
 use super::{Listening, Orderer};
-use crate::exchange::chain::Chain;
+use crate::exchange::fault::ExchangeError;
 use crate::exchange::logged::LoggedHeight;
 use crate::exchange::nodes::Nodes;
 use crate::exchange::tally::Tally;
@@ -128,7 +128,8 @@ impl Orderer {
         &mut self,
         clock: &Clock,
         nodes: &Nodes,
-        chain: &Chain,
+        decided: Height,
+        tally: &Tally,
         outbox: &mut Outbox,
     ) -> bool {
         assert!(!self.knows_its_votes(), "whoever takes part does not begin to");
@@ -136,10 +137,15 @@ impl Orderer {
         // longer.
         let behind = self.votes_behind.or_else(|| self.behind_told(nodes));
         let Some(config) = &self.config else { return false };
-        if behind.is_none_or(|height| chain.decided < height) {
+        if behind.is_none_or(|height| decided < height) {
             return false;
         }
-        match Consensus::new(config.clone(), chain.decided.next()) {
+        // It signed nothing there, and somebody did: a second vote beside that one would be this validator's contradiction.
+        if let Some(vote) = self.own_slot().and_then(|own| tally.vote_above(decided, own)) {
+            self.fault.get_or_insert(ExchangeError::OtherLife { vote: Box::new(vote) });
+            return false;
+        }
+        match Consensus::new(config.clone(), decided.next()) {
             Ok(consensus) => self.consensus = Some(consensus),
             Err(error) => {
                 self.fault.get_or_insert(error.into());
@@ -147,9 +153,9 @@ impl Orderer {
             }
         }
         // A vote at the fence or below it could be the second one of its kind.
-        assert!(chain.decided >= self.fence, "nothing is signed at the fence or below it");
+        assert!(decided >= self.fence, "nothing is signed at the fence or below it");
         self.pass(clock);
-        self.fence = self.fence.max(chain.decided);
+        self.fence = self.fence.max(decided);
         outbox.outputs.push(Output::Fence { height: self.fence });
         true
     }
@@ -211,6 +217,27 @@ mod tests {
             assert_eq!((other.body.slot, other.body.round, other.body.value()), (OWN, round, Some([6; 32])));
         }
         assert!(elsewhere(&tally, 2, [5; 32]).is_some(), "in that round it precommitted nothing");
+    }
+
+    /// A copy of its folder goes on elsewhere, and was heard while this one followed.
+    #[test]
+    fn whoever_follows_votes_on_no_height_in_which_its_key_was_used() {
+        let votes_again = |heard: Option<u64>| {
+            let (mut orderer, mut tally, mut outbox) = (orderer(), Tally::default(), Outbox::default());
+            let decided = Height(9);
+            orderer.follow_up_to(decided);
+            if let Some(height) = heard {
+                let body = VoteBody::new(VoteKind::Prevote, Height(height), 0, None, OWN);
+                tally.count(&Vote { body, signature: [1; 64] }, &orderer.validators, false);
+            }
+            let again = orderer.takes_part_again(&Clock::default(), &Nodes::default(), decided, &tally, &mut outbox);
+            assert_eq!(orderer.is_voting(), again);
+            (again, matches!(orderer.fault, Some(ExchangeError::OtherLife { .. })))
+        };
+        assert_eq!(votes_again(None), (true, false));
+        assert_eq!(votes_again(Some(9)), (true, false), "of a height that is decided nothing is signed any more");
+        assert_eq!(votes_again(Some(10)), (false, true));
+        assert_eq!(votes_again(Some(12)), (false, true));
     }
 
     /// It hears too few for a moment: whoever it did not hear then may have said what it has to hear.
