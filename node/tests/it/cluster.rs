@@ -543,8 +543,10 @@ fn whoever_proves_a_snapshot_of_its_own_and_gives_no_groups_holds_up_a_new_node_
         }
         other => Some(other),
     }));
-    cluster.bets(4, &[0, 1, 2]);
-    cluster.steps(50);
+    for _ in 0..3 {
+        cluster.bets(4, &[0, 1, 2]);
+        cluster.steps(250);
+    }
     let before = cluster.settled(0);
     cluster.start(3);
     assert!(cluster.until(16_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));

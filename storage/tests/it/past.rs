@@ -333,7 +333,7 @@ fn ranges_of_the_last_segment_are_found_without_reading_what_lies_before() {
 #[test]
 fn whoever_leaps_among_many_segments_looks_at_few_of_them() {
     let backend = Counted::default();
-    let (mut disk, mut past) = written(&backend, 1 << 10);
+    let (mut disk, mut past) = written(&backend, (4 << 10) + 1);
     let segments = || backend.list(&Path::new(DIR).join("journal")).expect("a folder").len();
     assert!(segments() as u64 >= HEIGHTS, "{}", segments());
     let looks = |past: &mut PastReader, from, count, last| {
