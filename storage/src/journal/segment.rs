@@ -66,7 +66,6 @@ impl HeaderRow {
 
 /// The first block of a segment, or of what stays of it.
 pub fn header(kind: SegmentKind, number: u32, chain: &Hash, previous: &Hash) -> Vec<u8> {
-    assert!(number > 0, "segments are counted from one");
     let (magic, version) = (kind.magic(), SEGMENT_VERSION);
     let mut row = HeaderRow { magic, version, number, chain: *chain, previous: *previous, hash: [0; 32] };
     row.hash = row.hash();
