@@ -1,10 +1,9 @@
 //! One load run from its beginning to its report.
 
+mod site;
 mod judging;
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +15,7 @@ use net::transport::{IDLE_BYTES, PLAYING_BYTES};
 use net::wire::{Hello, Role, ToClient, ToNode, Welcome};
 
 pub(crate) use self::judging::{Judged, judge, judge_also, receipt_goal};
+pub use self::site::RunSite;
 use super::cluster::local_config;
 use super::drive::Driver;
 use super::ending;
@@ -23,7 +23,6 @@ use super::hostile::{Disturbed, disturb};
 use super::meter::{Meter, Sample, Seen};
 use super::recorder::{Counts, quantile_ms};
 use super::report::{Report, Transport};
-use super::rogue::RogueKind;
 use super::scenario::Load;
 use super::schedule::{Heard, goes_on};
 use super::signing::SignedAhead;
@@ -37,24 +36,6 @@ use words::Failure;
 const WINDOW_MS: u64 = 2_000;
 /// Chips of an account: four hours of bets do not use them up.
 const GRANT: u64 = 1_000_000;
-
-/// Where a run takes place: at a node that runs already, or at nodes that it starts.
-pub struct RunSite {
-    /// A node that runs already, or none: then one is started.
-    pub target: Option<SocketAddr>,
-    /// Where the started node and its session live.
-    pub dir: PathBuf,
-    /// Workers of its tick pool.
-    pub threads: usize,
-    /// Validators that are started, each a process.
-    pub nodes: u32,
-    /// How many of them are killed in the middle of the run, one after another, and started again.
-    pub kill: u32,
-    /// Milliseconds that a packet takes from one of them to another.
-    pub delay_ms: Option<RangeInclusive<u64>>,
-    /// What the last of them does instead of what a validator should.
-    pub rogue: Option<RogueKind>,
-}
 
 /// What a run says while it goes on.
 pub enum Progress {

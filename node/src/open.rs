@@ -5,6 +5,7 @@
 //! ```
 
 mod found;
+mod started;
 mod restart;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use words::{Failure, thousands};
 
 pub use found::SessionFound;
 use restart::execute;
+pub use started::StartedNode;
 
 /// How a validator's world begins: with a setup, so many workers, and what it takes part with. It is a pointer, so that no crate
 /// above this one compiles the systems of a tick again.
@@ -69,24 +71,6 @@ pub struct Options {
     pub sign_from: Option<Height>,
     /// The network key that its validator claims before other nodes; none where it speaks to no other.
     pub network: Option<[u8; 32]>,
-}
-
-/// A session that was begun or found.
-pub struct StartedNode {
-    /// The validator's or follower's machine.
-    pub machine: Machine,
-    /// Who writes the journal and the consensus log.
-    pub storage: Box<dyn Recording>,
-    /// Who takes snapshots and keeps them.
-    pub snapshots: Keeping,
-    /// What answers nodes that are behind.
-    pub serving: Serving,
-    /// Where the node leaves a note of why it stopped.
-    pub stopped: StopNotes,
-    /// What marks a session to which a snapshot of other nodes is coming.
-    pub arrival: Arrival,
-    /// What was found of a session that goes on; nothing if it begins.
-    pub found: Option<SessionFound>,
 }
 
 impl StartedNode {

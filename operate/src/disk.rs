@@ -115,6 +115,12 @@ fn bytes_below(folder: &Path) -> u64 {
     sizes.sum()
 }
 
+/// The nearest folder that is there.
+pub(crate) fn existing(path: &Path) -> PathBuf {
+    let near = path.ancestors().find(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
+    near.map_or_else(|| ".".into(), Path::to_owned)
+}
+
 /// What is free on the disk of a folder.
 pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;

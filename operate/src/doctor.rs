@@ -7,7 +7,7 @@ mod warnings;
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 pub use self::warnings::warnings;
 use self::warnings::{budget_warning, connections_warning, open_warning, program_warning, programs, room_warning};
-use crate::disk::free_bytes;
+use crate::disk::{existing, free_bytes};
 use crate::monitor::{Listening, MonitorError};
 use crate::process::Machine;
 
@@ -184,12 +184,6 @@ fn pressure() -> Finding {
             note("pressure", "not told by the system", "the kernel option `psi=1`; alerts of pressure stay silent")
         }
     }
-}
-
-/// The nearest folder that is there.
-fn existing(path: &Path) -> PathBuf {
-    let near = path.ancestors().find(|folder| !folder.as_os_str().is_empty() && folder.is_dir());
-    near.map_or_else(|| ".".into(), Path::to_owned)
 }
 
 /// Kinds of file systems by their number, as statfs(2) has them, that are no place for a session.

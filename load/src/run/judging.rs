@@ -13,7 +13,7 @@ use audit::replay::{ReplayConfig, replay};
 use clap::ValueEnum;
 use engine::limits::COALESCED_ABOVE_PER_S;
 
-use super::RunSite;
+use super::site::RunSite;
 use crate::meter::Seen;
 use crate::recorder::{self, Counts, Recorder, cdf, quantile_ms};
 use crate::report::{

@@ -7,8 +7,7 @@ use bytesize::ByteSize;
 use net::transport::{IDLE_PACKETS_BYTES, PLAYING_BYTES, PLAYING_PACKETS_BYTES};
 use node::config::Config;
 
-use super::existing;
-use crate::disk::free_bytes;
+use crate::disk::{existing, free_bytes};
 use crate::process::Machine;
 
 /// What its operator should know of a configuration with which a node runs all the same: the node says it at its start, and
