@@ -6,11 +6,12 @@
 //!         bet to receipt          called roll to dice
 //! ```
 
+mod measured;
 mod player;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -26,6 +27,7 @@ use order::validators::Validators;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
+use self::measured::{CYCLE, Measured, times};
 use self::player::Player;
 use super::bringing::Bringing;
 use super::cluster::Cluster;
@@ -39,8 +41,6 @@ use super::schedule::{Heard, LAST, lock};
 use super::several::make;
 use super::users::player_seed;
 
-/// Between two rolls of a table.
-const CYCLE: Duration = Duration::from_secs(1);
 /// Milliseconds that bets must be open, and after which a table rolls by itself. That is at a moment of the clock, whoever called
 /// meanwhile, and a call just after it is refused: it is as rare as a chain allows.
 const WINDOW_MS: (u64, u64) = (250, 24 * 3_600_000);
@@ -58,36 +58,6 @@ const ROLLS_TARGETS: [&str; 2] = ["rolls at the other tables", "rolls at pledged
 const SLOTS: usize = 16;
 /// Events that may wait for their player.
 const EVENTS: usize = 256;
-
-/// Times at the tables of one kind, in microseconds.
-struct Times {
-    receipts: Histogram<u64>,
-    dice: Histogram<u64>,
-}
-
-/// What the players measure together.
-struct Measured {
-    heard: Heard,
-    /// At tables of the beacon alone, and at pledged ones.
-    kinds: [Mutex<Times>; 2],
-    /// Players who sit, and have pledged where they must.
-    ready: AtomicU64,
-    /// Seconds in which a player's roll before was not over yet.
-    skipped: AtomicU64,
-    /// Calls that were refused.
-    refused: AtomicU64,
-    /// Whether the run is over for those who play: they begin nothing any more.
-    over: AtomicBool,
-}
-
-fn times() -> Mutex<Times> {
-    let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("fixed bounds");
-    Mutex::new(Times { receipts: histogram(), dice: histogram() })
-}
-
-fn micros(time: Duration) -> u64 {
-    (time.as_micros() as u64).clamp(1, 600_000_000)
-}
 
 /// The genesis of a chain in which each user has a table; every other one is pledged.
 fn played(load: &Load, genesis: Genesis) -> Genesis {

@@ -14,7 +14,7 @@ use order::signature::PlayerKey;
 use systems::catalogue::bet_named;
 use tokio::sync::{mpsc, watch};
 
-use super::{CYCLE, Measured, micros};
+use super::measured::{CYCLE, Measured, micros};
 use crate::bringing::Bringing;
 use crate::schedule::lock;
 use crate::users::{EXPIRY_S, expiry_s, now};

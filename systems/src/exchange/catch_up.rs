@@ -36,8 +36,6 @@ use crate::state::setup::Setup;
 mod past;
 mod verifying;
 
-use self::past::{Gone, InVain};
-
 /// Milliseconds until a question goes to another node.
 const ASK_MS: u64 = 1_000;
 /// Milliseconds that a validator waits for votes before it asks for the one height that it lacks.
@@ -65,6 +63,21 @@ pub struct CatchUp {
     alarmed: Height,
     /// A snapshot comes instead: nothing is asked for.
     paused: bool,
+}
+
+/// An answer that a height is gone.
+struct Gone {
+    /// What was decided here then: it holds for as long as nothing more is.
+    after: Height,
+    /// Until when that node is not asked again, in milliseconds of ticks.
+    until_ms: u64,
+}
+
+/// Questions for the next height to a node, of which nothing came.
+struct InVain {
+    /// What was decided here then: they count for as long as nothing more is.
+    after: Height,
+    questions: u32,
 }
 
 struct Asked {

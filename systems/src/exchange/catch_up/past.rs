@@ -4,7 +4,7 @@ use engine::io::{Alarm, Output};
 use engine::message::node::RangeEntry;
 use engine::{Height, PeerId};
 
-use super::{ASK_MS, Asked, BEHIND_MS, CatchUp};
+use super::{ASK_MS, Asked, BEHIND_MS, CatchUp, Gone, InVain};
 use crate::exchange::chain::Chain;
 use crate::exchange::nodes::{NodePeer, Nodes};
 use crate::exchange::order::Orderer;
@@ -17,21 +17,6 @@ const IN_VAIN_MAX: u32 = 3;
 
 const _: () = assert!(BEHIND_MS < ASK_MS && ASK_MS < GONE_MS, "others are asked before one is asked again");
 const _: () = assert!(IN_VAIN_MAX > 1, "one answer may get lost");
-
-/// An answer that a height is gone.
-pub(super) struct Gone {
-    /// What was decided here then: it holds for as long as nothing more is.
-    after: Height,
-    /// Until when that node is not asked again, in milliseconds of ticks.
-    pub(super) until_ms: u64,
-}
-
-/// Questions for the next height to a node, of which nothing came.
-pub(super) struct InVain {
-    /// What was decided here then: they count for as long as nothing more is.
-    after: Height,
-    questions: u32,
-}
 
 impl CatchUp {
     /// Whether everyone who is ahead has given up the height that comes next here, or never tells it, and more of them say that it is
