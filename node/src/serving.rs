@@ -383,6 +383,15 @@ mod tests {
         files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.starts_with(folder))).count()
     }
 
+    /// A session in a folder that is there for as long as it is kept, and its last height.
+    fn begun() -> (tempfile::TempDir, Session, Height) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = dir.path().canonicalize().expect("a path").join("session");
+        let last = played(&at);
+        let session = Session::open(&at).expect("the session");
+        (dir, session, last)
+    }
+
     /// What is answered in each turn, to whom, until nobody waits.
     fn answered(serving: &mut Serving) -> Vec<PeerId> {
         let (mut outputs, mut answered) = (Vec::new(), Vec::new());
@@ -398,10 +407,7 @@ mod tests {
 
     #[test]
     fn each_validator_has_a_place_before_whoever_else_asks_and_nobody_has_two() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let at = dir.path().join("session");
-        let last = played(&at);
-        let session = Session::open(&at).expect("the session");
+        let (_dir, session, last) = begun();
         let peer = |slot| PeerId { slot, generation: 1 };
         let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
         for stepped in [true, false] {
@@ -427,10 +433,7 @@ mod tests {
     /// What is with the thread cannot be overtaken, so that little is.
     #[test]
     fn a_validator_waits_for_few_of_those_who_asked_before_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let at = dir.path().join("session");
-        let last = played(&at);
-        let session = Session::open(&at).expect("the session");
+        let (_dir, session, last) = begun();
         let range = Asked::Range(RangeRow { from: Height(1), count: 1, reserved: [0; 4] });
         let mut serving = Serving::of(&session, false);
         let of = |slot, validator| Asker { peer: PeerId { slot, generation: 1 }, validator };
