@@ -5,7 +5,6 @@
 //! ```
 
 mod found;
-mod started;
 mod restart;
 
 use std::sync::Arc;
@@ -23,11 +22,8 @@ use systems::machine::{JoinError, Membership};
 use systems::{Machine, Setup};
 
 use crate::activity::ActivityRows;
-use crate::clock::Time;
-use crate::edge::LocalPlayers;
 use crate::record::UnsyncedReplies;
 use crate::recording::{Driving, Recording};
-use crate::run::Node;
 use crate::serving::Serving;
 use crate::snapshots::{Keeping, SnapshotPace};
 use crate::stopped::StopNotes;
@@ -35,7 +31,6 @@ use words::{Failure, thousands};
 
 pub use found::SessionFound;
 use restart::execute;
-pub use started::StartedNode;
 
 /// How a validator's world begins: with a setup, so many workers, and what it takes part with. It is a pointer, so that no crate
 /// above this one compiles the systems of a tick again.
@@ -73,11 +68,22 @@ pub struct Options {
     pub network: Option<[u8; 32]>,
 }
 
-impl StartedNode {
-    /// The node that goes on with the session.
-    pub fn into_node(self, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Node {
-        Node::new(self, players, time)
-    }
+/// A session that was begun or found.
+pub struct StartedNode {
+    /// The validator's or follower's machine.
+    pub machine: Machine,
+    /// Who writes the journal and the consensus log.
+    pub storage: Box<dyn Recording>,
+    /// Who takes snapshots and keeps them.
+    pub snapshots: Keeping,
+    /// What answers nodes that are behind.
+    pub serving: Serving,
+    /// Where the node leaves a note of why it stopped.
+    pub stopped: StopNotes,
+    /// What marks a session to which a snapshot of other nodes is coming.
+    pub arrival: Arrival,
+    /// What was found of a session that goes on; nothing if it begins.
+    pub found: Option<SessionFound>,
 }
 
 /// Goes on with a session, or begins it if nothing was recorded yet: from its newest good snapshot, or genesis, and the

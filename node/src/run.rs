@@ -339,10 +339,10 @@ pub struct Node {
     pub totals: Totals,
 }
 
-impl Node {
-    /// A node that goes on where the machine of its session stands.
-    pub(crate) fn new(started: StartedNode, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Self {
-        let StartedNode { mut machine, storage, mut snapshots, serving, stopped, arrival, .. } = started;
+impl StartedNode {
+    /// The node that goes on with the session.
+    pub fn into_node(self, players: Option<Box<dyn LocalPlayers>>, time: Time) -> Node {
+        let StartedNode { mut machine, storage, mut snapshots, serving, stopped, arrival, .. } = self;
         machine.time_systems(nanoseconds);
         // No tick comes before the last block.
         let clock = NodeClock::new(time, machine.setup().genesis.start_ms, machine.chain().parent_time_ms);
@@ -350,7 +350,7 @@ impl Node {
         let standing = machine.standing(clock.now_ms());
         let totals = Totals::begin(&machine);
         let found = totals.height;
-        Self {
+        Node {
             machine,
             storage,
             players,
@@ -378,7 +378,9 @@ impl Node {
             totals,
         }
     }
+}
 
+impl Node {
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
         network.publish(self.told());
