@@ -11,8 +11,8 @@ use engine::component::{
 };
 use engine::image::ImageError;
 use engine::limits::{
-    COUNTER_MAX, HEIGHT_MAX, IDLE_MS_MAX, SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX, SKIP_HEIGHTS, SPOTS,
-    TIME_MS_MAX,
+    COUNTER_MAX, HEIGHT_MAX, IDLE_MS_MAX, OPENING_GAP_MS_MAX, SEAT_BETS_COLD, SEAT_BETS_HOT, SEAT_BETS_MAX,
+    SKIP_HEIGHTS, SPOTS, TIME_MS_MAX,
 };
 use engine::message::DecodeError;
 use engine::message::intent::Working;
@@ -265,7 +265,8 @@ fn check_table(setup: &Setup, rows: &Rows<'_>, id: usize) -> Result<Sums, RowErr
         table.next_roll_ms == Table::NEVER && table.point == 0 && table.roll_called == 0
     } else {
         let longest_ms = setup.genesis.account_idle_ms.max(2 * setup.genesis.window_max_ms);
-        table.next_roll_ms <= TIME_MS_MAX + longest_ms
+        // Each was set by a height up to this one. One that lies further ahead would keep its players' bets for as long.
+        table.next_roll_ms <= rows.house.time_ms + longest_ms
     };
     at.holds(due, "next_roll_ms", || format!("{} with the seats {occupied:#b} taken", table.next_roll_ms))?;
 
@@ -303,6 +304,9 @@ fn check_pledge(setup: &Setup, rows: &Rows<'_>, id: usize) -> Checked {
     at.holds(holds, "open_until_ms", || "a roll waits without a player who has a bet".into())?;
     at.holds(pledge.end != [0; 32], "end", || "a roll waits without a pledge".into())?;
     at_table.holds(table.has_next_number(), "roll_number", || "a roll waits that has no number".into())?;
+    // The deadline passes by the clock of openings, which such a table itself keeps running: a height at least each second.
+    let latest_ms = rows.house.time_ms + OPENING_GAP_MS_MAX;
+    at_table.most("next_roll_ms", table.next_roll_ms, latest_ms)?;
     let open_ms = u64::from(setup.catalogues[usize::from(table.rules)].rules().open_ms);
     // One whose deadline has passed was forfeited by the height that passed it.
     let (from, to) = (rows.house.opening_ms, rows.house.opening_ms + open_ms);

@@ -84,6 +84,8 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     let mut stage = busy(3);
     let (image, layout) = (stage.image(), stage.machine.layout().clone());
     let Used { table, seat, empty_seat, account, free_account } = used(&mut stage);
+    let latest_ms =
+        stage.machine.read(|rows| rows.house.time_ms) + world().account_idle_ms.max(2 * world().window_max_ms);
     let mut machine = empty();
     machine.import(&image).expect("the state itself");
 
@@ -154,6 +156,8 @@ fn a_row_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     table!("occupied", |row| row.occupied ^= 1 << 15);
     table!("shooter", |row| row.shooter = 6);
     table!("next_roll_ms", |row| row.next_roll_ms = u64::MAX);
+    // A table that nobody looks at until long after would keep its players' bets.
+    table!("next_roll_ms", |row| row.next_roll_ms = latest_ms + 1);
     table!("felt", |row| row.felt.0 += 1);
     table!("exposure", |row| row.exposure.0 += 1);
     table!("bank", |row| row.bank = Chips(row.exposure.0 - 1));

@@ -163,6 +163,7 @@ fn two_machines_of_one_record_agree_whatever_their_workers() {
 fn a_pledge_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     let (mut stage, _) = waiting();
     let image = stage.image();
+    let latest_ms = stage.house().time_ms + engine::limits::OPENING_GAP_MS_MAX;
     let layout = stage.machine.layout().clone();
     let genesis = stage.machine.setup().genesis.as_ref().clone();
     let mut machine = Machine::new(Setup::new(genesis, CHAIN).expect("a genesis"), 1);
@@ -186,6 +187,9 @@ fn a_pledge_that_no_height_leads_to_is_refused_by_column_row_and_field() {
     refused(Column::Pledges, 2, "block", 32, &[1]);
     refused(Column::Pledges, 2, "beacon", 64, &[1]);
     refused(Column::Tables, 0, "roll_called", 55, &[0]);
+    // A roll that waits is looked at a second later at the latest, or its deadline would pass unseen.
+    refused(Column::Tables, 0, "next_roll_ms", 24, &(latest_ms + 1).to_le_bytes());
+    assert_eq!(std::mem::offset_of!(engine::component::Table, next_roll_ms), 24);
     refused(Column::House, 0, "opening_ms", 96, &u64::MAX.to_le_bytes());
     refused(Column::House, 0, "forfeited", 88, &u64::MAX.to_le_bytes());
 }
