@@ -145,7 +145,7 @@ impl Client {
                     // What would be sent now is dropped: the next connection asks for what is watched and wanted, and
                     // sends what has no receipt; a pledge is the player's to send again.
                     let mut later = Vec::new();
-                    self.dialogue.take(command, &mut later, &mut *hear);
+                    self.dialogue.take(command, self.started.elapsed(), &mut later, &mut *hear);
                 }
             }
         }

@@ -383,6 +383,10 @@ impl Player {
                     }
                     game.say(severity, text);
                 }
+                PledgeStep::Leave => {
+                    let why = "it does not show a decided block that closed the bets of your roll";
+                    let _ = self.commands.blocking_send(Command::Leave(why));
+                }
                 PledgeStep::Send(row) => _ = self.commands.blocking_send(Command::Pledge(vec![row])),
             }
         }

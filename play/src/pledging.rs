@@ -26,6 +26,8 @@ pub(super) enum PledgeStep {
     Send(PledgeRow),
     /// Tell the player.
     Say(Severity, String),
+    /// Go on at another node: what this one shows is not enough to open a roll.
+    Leave,
 }
 
 /// Both halves of a roll.
@@ -55,6 +57,8 @@ struct Shown {
     said: String,
     /// When something failed as it is shown now.
     failed: Option<Instant>,
+    /// How many nodes were left for a roll, and which one.
+    left: (u32, usize),
 }
 
 impl Shown {
@@ -64,6 +68,15 @@ impl Shown {
 
     fn next_roll(&self) -> u32 {
         self.table.roll_number + 1
+    }
+
+    /// Whether the node is left for the next one because of the roll that waits: each roll has every other node tried once, or a client
+    /// would go round for as long as none of them has its block.
+    fn leaves(&mut self, others: usize) -> bool {
+        let roll = self.next_roll();
+        let count = if self.left.0 == roll { self.left.1 } else { 0 };
+        self.left = (roll, count + usize::from(count < others));
+        count < others
     }
 
     /// Whether a pledge of somebody else's stands, made after the last one of this program's. To pledge over it once more would have
@@ -86,17 +99,19 @@ pub(super) struct Pledging {
     chain: Hash,
     validators: Validators,
     tables: BTreeMap<TableId, Shown>,
+    /// How many nodes there are beside the one that is connected.
+    others: usize,
     has_begun: bool,
     /// It was said that the book is damaged.
     has_said: bool,
 }
 
 impl Pledging {
-    pub(super) fn new(key_path: &Path, key: [u8; 32], chain: Hash, validators: Validators) -> Self {
+    pub(super) fn new(key_path: &Path, key: [u8; 32], chain: Hash, validators: Validators, others: usize) -> Self {
         let path = beside(key_path);
         let book = PledgeBook::open(&path, key).map_err(|error| error.to_string());
         let (tried, tables) = (Instant::now(), BTreeMap::new());
-        Self { book, tried, path, key, chain, validators, tables, has_begun: false, has_said: false }
+        Self { book, tried, path, key, chain, validators, tables, others, has_begun: false, has_said: false }
     }
 
     /// Opens the book again that could not be had before: the program that held it may have ended, and a roll that waits is lost
@@ -137,10 +152,10 @@ impl Pledging {
         // What changed at a table of which nothing is known yet: the whole comes.
         let seat = update.seats.iter().find(|seat| seat.seat == 0).map(|seat| seat.row);
         let seat = seat.or(before.as_ref().filter(|_| !whole).map(|before| before.seat))?;
-        let (waited, sent, said) =
-            before.map_or_else(Default::default, |before| (before.waited, before.sent, before.said));
+        let (waited, sent, said, left) =
+            before.map_or_else(Default::default, |before| (before.waited, before.sent, before.said, before.left));
         let closing = update.closing.as_deref().cloned();
-        let mut shown = Shown { table: update.table, seat, pledge, closing, waited, sent, said, failed: None };
+        let mut shown = Shown { table: update.table, seat, pledge, closing, waited, sent, said, failed: None, left };
         let halves = self.rolled(&mut shown, update.id).filter(|_| account == Some(seat.account));
         self.tables.insert(update.id, shown);
         halves
@@ -191,6 +206,9 @@ impl Pledging {
                 Ok(None) => {}
                 Err(problem) => {
                     shown.failed = Some(Instant::now());
+                    if half.lacks_decision(shown) && shown.leaves(self.others) {
+                        steps.push(PledgeStep::Leave);
+                    }
                     if shown.said != problem {
                         shown.said.clone_from(&problem);
                         steps.push(PledgeStep::Say(Severity::Warning, problem));
@@ -268,20 +286,30 @@ impl Half<'_> {
         row.map(Some).map_err(|error| format!("nothing is pledged: {}: {error}", self.path.display()))
     }
 
-    /// The opening of the roll that waits, for a block that is shown to be decided.
-    fn open(&mut self, table: TableId, roll: u32, shown: &Shown) -> Result<PledgeRow, String> {
-        let unsure = |why: &str| format!("roll {table}:{roll} is not opened, and its bets will be lost: {why}");
-        let book = self.book.as_mut().map_err(|problem| unsure(problem))?;
-        let closing =
-            shown.closing.as_ref().ok_or_else(|| unsure("the node does not show the block that closed the bets"))?;
+    /// The block that closed the bets of the roll that waits, which is shown to be decided; or what is missing.
+    fn decided<'s>(&self, shown: &'s Shown) -> Result<&'s Closing, &'static str> {
+        let closing = shown.closing.as_ref().ok_or("the node does not show the block that closed the bets")?;
         let Closing { header, certificate } = closing;
         let is_block = header.hash() == shown.pledge.block && header.chain == self.chain;
         let is_decided = is_block
             && check_certificate_form(certificate, self.validators, header.height, &shown.pledge.block).is_ok()
             && certificate_items(certificate, self.validators, &self.chain).all(|item: SignedItem<'_>| item.verify());
-        if !is_decided {
-            return Err(unsure("no quorum of validators answers for the block that closed the bets"));
+        if is_decided { Ok(closing) } else { Err("no quorum of validators answers for the block that closed the bets") }
+    }
+
+    /// Whether a roll waits for want of its block. Another node may have that; whatever else is missing, is missing here.
+    fn lacks_decision(&self, shown: &Shown) -> bool {
+        shown.pledge.is_frozen() && self.book.is_ok() && self.decided(shown).is_err()
+    }
+
+    /// The opening of the roll that waits, for a block that is shown to be decided.
+    fn open(&mut self, table: TableId, roll: u32, shown: &Shown) -> Result<PledgeRow, String> {
+        let unsure = |why: &str| format!("roll {table}:{roll} is not opened, and its bets will be lost: {why}");
+        if let Err(problem) = &self.book {
+            return Err(unsure(problem));
         }
+        let Closing { header, certificate } = self.decided(shown).map_err(unsure)?;
+        let book = self.book.as_mut().map_err(|problem| unsure(problem))?;
         let opening = book.open_roll(self.chain, table, roll, &shown.pledge.end, header.height, certificate);
         match opening.map_err(|error| unsure(&error.to_string()))? {
             Ok(row) => Ok(row),

@@ -1,10 +1,13 @@
 //! What a client says and hears, without a connection and without a clock: whoever carries it hands it moments and bytes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use engine::component::Table;
 use engine::io::{ChainProgress, ShedReason, Watched};
-use engine::{Hash, Height};
+use engine::message::intent::IntentId;
+use engine::message::pledge::PledgeRow;
+use engine::{Hash, Height, TableId};
 
 use super::event::{ClientConfig, Command, Event};
 use super::lost::Lost;
@@ -20,6 +23,10 @@ const BEHIND_HEIGHTS: u64 = 200;
 /// How long a client waits for a node that is less far behind. Where none comes in that time, what it has seen may be what no chain
 /// has: one node that lied would otherwise keep it from all others for ever.
 const BEHIND_FOR: Duration = Duration::from_secs(60);
+
+/// How long a client of several nodes waits at one that does not say what became of an opening. Bets are lost with a roll that is not
+/// opened in time, and that is 15 s on most chains: there must be time for the next node, whatever else this one shows.
+const OPENING_SILENCE: Duration = Duration::from_secs(5);
 
 /// Everything about a client that outlives a connection, and what it makes of what it hears. Moments are counted from its start.
 pub(super) struct Dialogue {
@@ -44,6 +51,8 @@ pub(super) struct Dialogue {
     /// What the present node showed older than that, and when it is asked for again.
     doubted: BTreeSet<Watched>,
     watched_again_at: Option<Duration>,
+    /// Openings that were sent over the present connection, where there are others: since when nothing has come of each.
+    openings: BTreeMap<IntentId, (PledgeRow, Duration)>,
 }
 
 impl Dialogue {
@@ -63,7 +72,13 @@ impl Dialogue {
             taken_up: Duration::ZERO,
             doubted: BTreeSet::new(),
             watched_again_at: None,
+            openings: BTreeMap::new(),
         }
+    }
+
+    /// Whether there are other nodes, for which this one may be left.
+    pub(super) fn has_others(&self) -> bool {
+        self.has_others
     }
 
     /// Whether anything is watched: who watches nothing has no second stream to look at.
@@ -106,6 +121,7 @@ impl Dialogue {
         // What the node before showed is forgotten: this one is asked for the whole of everything.
         self.doubted.clear();
         self.watched_again_at = None;
+        self.openings.clear();
         if self.genesis_wanted {
             ToNode::AskGenesis.encode(out);
         }
@@ -117,7 +133,7 @@ impl Dialogue {
     }
 
     /// Takes a command; what must be sent for it is appended, but for intents: those are sent as credit allows.
-    pub(super) fn take(&mut self, command: Command, out: &mut Vec<u8>, mut hear: impl FnMut(Event)) {
+    pub(super) fn take(&mut self, command: Command, now: Duration, out: &mut Vec<u8>, mut hear: impl FnMut(Event)) {
         match command {
             Command::Send(intents) => {
                 for intent in intents {
@@ -137,15 +153,20 @@ impl Dialogue {
                 }
                 ToNode::Watch(vec![(what, on)]).encode(out);
             }
-            Command::Pledge(rows) => ToNode::Pledges(rows).encode(out),
+            Command::Pledge(rows) => {
+                // Each is sent again and again until the table shows what came of it: the first time counts.
+                for row in rows.iter().filter(|row| self.has_others && row.is_opening()) {
+                    self.openings.entry(row.id()).or_insert((*row, now));
+                }
+                ToNode::Pledges(rows).encode(out);
+            }
             Command::AskGenesis => {
                 self.genesis_wanted = true;
                 ToNode::AskGenesis.encode(out);
             }
             Command::AskStatus => ToNode::AskStatus.encode(out),
-            // A connection has ended by these two before they come here; where there is none, the next one is tried
-            // anyway.
-            Command::Reconnect | Command::Close => {}
+            // A connection has ended by these before they come here; where there is none, the next one is tried anyway.
+            Command::Reconnect | Command::Leave(_) | Command::Close => {}
         }
     }
 
@@ -173,17 +194,32 @@ impl Dialogue {
 
     /// When [`Dialogue::go_on`] has something to say though nothing was heard.
     pub(super) fn resumes_at(&self, now: Duration) -> Option<Duration> {
-        self.sending.resumes_at(now).into_iter().chain(self.watched_again_at).min()
+        let given_up_at = self.unopened_at();
+        self.sending.resumes_at(now).into_iter().chain(self.watched_again_at).chain(given_up_at).min()
     }
 
     /// When [`Dialogue::gives_up`], if nothing is heard until then.
     pub(super) fn silent_at(&self) -> Option<Duration> {
-        self.sending.silent_at()
+        self.sending.silent_at().into_iter().chain(self.unopened_at()).min()
+    }
+
+    /// When the node has not said for too long what became of an opening.
+    fn unopened_at(&self) -> Option<Duration> {
+        self.openings.values().map(|(_, since)| *since + OPENING_SILENCE).min()
+    }
+
+    /// A table is shown: what became of the rolls before it is no question any more.
+    fn rolled(&mut self, id: TableId, table: &Table) {
+        self.openings.retain(|_, (row, _)| row.table != id.0 || row.roll > table.roll_number);
     }
 
     /// Whether the node has been silent for so long that another one is to be tried.
     pub(super) fn gives_up(&mut self, now: Duration) -> bool {
-        self.sending.gives_up(now)
+        let is_unopened = self.unopened_at().is_some_and(|at| at <= now);
+        if is_unopened {
+            self.openings.clear();
+        }
+        self.sending.gives_up(now) || is_unopened
     }
 
     /// The node shows something of a height.
@@ -211,6 +247,8 @@ impl Dialogue {
                 for answer in answers {
                     if let AnswerVerdict::Receipt { height, .. } = answer.verdict {
                         self.see(height, now);
+                        // One that was turned away is sent again, and waits as before.
+                        self.openings.remove(&answer.id);
                     }
                     if self.sending.answered(&answer, now) {
                         hear(Event::Answer(answer));
@@ -238,6 +276,7 @@ impl Dialogue {
                 if self.doubted.contains(&Watched::Table(update.id)) => {}
             ToClient::Table(TableMessage { update, whole }) => {
                 self.see(update.height, now);
+                self.rolled(update.id, &update.table);
                 hear(Event::Table { update, whole });
             }
             ToClient::Standing(ChainProgress { now_ms, .. }) => {
@@ -256,11 +295,9 @@ impl Dialogue {
 #[cfg(test)]
 mod tests {
     use bytemuck::Zeroable;
-    use engine::TableId;
-    use engine::component::Table;
     use engine::genesis::KeySource;
     use engine::io::{TableUpdate, Verdict};
-    use engine::message::intent::{Intent, IntentBody, IntentId, IntentKind};
+    use engine::message::intent::{Intent, IntentBody, IntentKind};
 
     use super::*;
 
@@ -269,11 +306,14 @@ mod tests {
 
     /// A client of several nodes that watches a table.
     fn dialogue() -> Dialogue {
-        let others = vec![("b".to_owned(), None)];
+        dialogue_of(vec![("b".to_owned(), None)])
+    }
+
+    fn dialogue_of(others: Vec<(String, Option<crate::tls::Key>)>) -> Dialogue {
         let (address, program) = ("a".to_owned(), "test".to_owned());
         let config = ClientConfig { address, node: None, others, chain: None, program, reconnect: true };
         let mut dialogue = Dialogue::new(&config);
-        dialogue.take(Command::Watch(Watched::Table(TABLE), true), &mut Vec::new(), |_| {});
+        dialogue.take(Command::Watch(Watched::Table(TABLE), true), NOW, &mut Vec::new(), |_| {});
         dialogue
     }
 
@@ -293,12 +333,17 @@ mod tests {
 
     /// The height of the table that a client shows when it hears of one, if it does.
     fn shown(dialogue: &mut Dialogue, height: u64, whole: bool) -> Option<Height> {
+        shown_after(dialogue, height, whole, 0)
+    }
+
+    /// The same of a table after so many rolls.
+    fn shown_after(dialogue: &mut Dialogue, height: u64, whole: bool, rolls: u32) -> Option<Height> {
         let update = TableUpdate {
             to: None,
             id: TABLE,
             height: Height(height),
             time_ms: 1,
-            table: Table::zeroed(),
+            table: Table { roll_number: rolls, ..Table::zeroed() },
             seats: Vec::new(),
             roll: None,
             resolutions: Vec::new(),
@@ -344,11 +389,56 @@ mod tests {
             welcomed(&mut dialogue, 8, NOW - 5 * second).expect("it stays");
             let body = IntentBody::new(IntentKind::Roll, [1; 32], 1, 50);
             let intent = Intent { body, signature: [2; 64] };
-            dialogue.take(Command::Send(vec![intent]), &mut Vec::new(), |_| {});
+            dialogue.take(Command::Send(vec![intent]), NOW - 5 * second, &mut Vec::new(), |_| {});
             dialogue.send_intents(NOW - 5 * second, &mut Vec::new());
             assert_eq!(dialogue.resumes_at(NOW), Some(NOW + 5 * second));
             assert_eq!(shown(&mut dialogue, height, true), Some(Height(height)), "nothing was seen before");
             assert_eq!(dialogue.gives_up(NOW + 5 * second), gives_up, "at height {height}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_does_not_say_what_became_of_an_opening_is_left_in_time_for_the_next() {
+        let second = Duration::from_secs(1);
+        let row = PledgeRow::opening([1; 32], TABLE, 7, [3; 32], [4; 32]);
+        let answer = |dialogue: &mut Dialogue, verdict| {
+            dialogue.hear(ToClient::Answers(vec![Answer { id: row.id(), verdict }]), NOW, |_| {});
+        };
+        let applied = AnswerVerdict::Receipt { height: Height(9), index: 0, verdict: Verdict::Applied };
+        type Meanwhile<'a> = &'a dyn Fn(&mut Dialogue);
+        let cases: [(&str, Meanwhile<'_>, bool); 8] = [
+            ("nothing", &|_| {}, true),
+            ("newer heights", &|dialogue| _ = shown_after(dialogue, 9, true, 6), true),
+            ("another roll's receipt", &|dialogue| receipt(dialogue, 9), true),
+            ("that it has it", &|dialogue| answer(dialogue, AnswerVerdict::Acknowledged), true),
+            ("that it is busy", &|dialogue| answer(dialogue, AnswerVerdict::Shed(ShedReason::Busy)), true),
+            ("the receipt", &|dialogue| answer(dialogue, applied), false),
+            ("the roll", &|dialogue| _ = shown_after(dialogue, 9, true, 7), false),
+            ("another connection", &|dialogue| welcomed(dialogue, 8, NOW).expect("it stays"), false),
+        ];
+        for (name, meanwhile, gives_up) in cases {
+            let mut dialogue = dialogue();
+            welcomed(&mut dialogue, 8, NOW - second).expect("it stays");
+            let mut out = Vec::new();
+            dialogue.take(Command::Pledge(vec![row]), NOW, &mut out, |_| {});
+            assert!(!out.is_empty(), "it is sent");
+            assert_eq!(dialogue.silent_at(), Some(NOW + OPENING_SILENCE));
+            meanwhile(&mut dialogue);
+            // It is sent again while the table shows that the roll waits.
+            if gives_up {
+                dialogue.take(Command::Pledge(vec![row]), NOW + second, &mut Vec::new(), |_| {});
+                assert_eq!(dialogue.resumes_at(NOW), Some(NOW + OPENING_SILENCE), "{name}");
+            }
+            assert!(!dialogue.gives_up(NOW + 4 * second), "{name}");
+            assert_eq!(dialogue.gives_up(NOW + OPENING_SILENCE), gives_up, "{name}");
+            assert!(!dialogue.gives_up(NOW + 99 * second), "{name}: the next one begins anew");
+        }
+        // A pledge costs no bets, and a client that has no others waits for ever.
+        let pledge = PledgeRow::pledge([1; 32], TABLE, 7, 5, [3; 32]);
+        for (mut dialogue, row) in [(dialogue(), pledge), (dialogue_of(Vec::new()), row)] {
+            welcomed(&mut dialogue, 8, NOW).expect("it stays");
+            dialogue.take(Command::Pledge(vec![row]), NOW, &mut Vec::new(), |_| {});
+            assert!(dialogue.resumes_at(NOW).is_none() && !dialogue.gives_up(NOW + 99 * second));
         }
     }
 

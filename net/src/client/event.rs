@@ -33,7 +33,8 @@ pub struct ClientConfig {
 pub enum Command {
     /// Send intents, and send them again until each has its receipt.
     Send(Vec<Intent>),
-    /// Send pledges and openings, once: whoever looks at the table sees whether they came.
+    /// Send pledges and openings, once: whoever looks at the table sees whether they came. Where there are other nodes, one that does
+    /// not answer an opening is left for the next.
     Pledge(Vec<PledgeRow>),
     /// Watch something from now on, or no longer.
     Watch(Watched, bool),
@@ -43,6 +44,8 @@ pub enum Command {
     AskStatus,
     /// Drop the connection and make another: this machine has a new address, or wants to know that it can.
     Reconnect,
+    /// Leave the node for the next one, for this reason: it does not show what is needed. Nothing happens where there is no other.
+    Leave(&'static str),
     /// End.
     Close,
 }

@@ -152,26 +152,37 @@ impl Client {
         out: &mut Vec<u8>,
         hear: &mut (impl FnMut(Event) + Send),
     ) -> Option<Ended> {
-        match first {
-            None | Some(Command::Close) => {
-                // What was sent before is on its way; the node has it, or the next connection sends it.
-                let _ = send.finish();
-                return Some(Ended::Asked);
-            }
-            Some(Command::Reconnect) => return Some(Ended::Again),
-            Some(command) => self.dialogue.take(command, out, &mut *hear),
+        let Some(first) = first else {
+            let _ = send.finish();
+            return Some(Ended::Asked);
+        };
+        if let Some(ended) = self.ended_by(&first) {
+            // What was sent before is on its way; the node has it, or the next connection sends it.
+            let _ = send.finish();
+            return Some(ended);
         }
+        self.dialogue.take(first, self.started.elapsed(), out, &mut *hear);
         while let Some(command) = (out.len() < 4_096).then(|| commands.try_recv().ok()).flatten() {
-            if matches!(command, Command::Close | Command::Reconnect) {
+            if let Some(ended) = self.ended_by(&command) {
                 // Intents that were asked for before the end are not lost with it.
                 self.dialogue.send_intents(self.started.elapsed(), out);
                 let _ = send.write_all(out).await;
                 let _ = send.finish();
-                return Some(if matches!(command, Command::Close) { Ended::Asked } else { Ended::Again });
+                return Some(ended);
             }
-            self.dialogue.take(command, out, &mut *hear);
+            self.dialogue.take(command, self.started.elapsed(), out, &mut *hear);
         }
         None
+    }
+
+    /// How the connection ends by a command, if it does.
+    fn ended_by(&self, command: &Command) -> Option<Ended> {
+        match command {
+            Command::Close => Some(Ended::Asked),
+            Command::Reconnect => Some(Ended::Again),
+            Command::Leave(why) if self.dialogue.has_others() => Some(Ended::Lost(Lost::Other((*why).into()))),
+            _ => None,
+        }
     }
 }
 

@@ -223,6 +223,20 @@ fn clients_leave_a_node_that_lives_and_says_what_became_of_nothing() {
     });
 }
 
+#[test]
+fn a_client_that_is_to_leave_its_node_goes_to_the_next_one_and_stays_where_there_is_none() {
+    run(8, async |network| {
+        let _nodes = [1, 2].map(|host| start(&network, host));
+        let (fleet, heard) = fleet(&network, vec![of(0, &[1, 2], None), of(1, &[1], None)]);
+        after(200).await;
+        (0..2).for_each(|client| assert!(fleet.try_tell(client, Command::Leave("it lacks a block"))));
+        after(1_000).await;
+        let heard = heard.lock().expect("one thread");
+        assert_eq!(heard.up, BTreeMap::from([(0, 2), (1, 1)]));
+        assert!(matches!(&heard.down[..], [(0, Lost::Other(why))] if why == "it lacks a block"), "{:?}", heard.down);
+    });
+}
+
 /// What came of so many intents a second in half a second: the intents, those acknowledged before their receipts, and of a hundred
 /// ticks those that took intents. The first of them, in which the node finds out how many there are, are not counted.
 async fn half_second_of(

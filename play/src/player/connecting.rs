@@ -67,7 +67,7 @@ impl Player {
         let genesis: Genesis = serde_json::from_slice(&genesis).context("the node's genesis")?;
         self.chain = chain;
         if genesis.has_pledged() {
-            self.bring_pledges(&genesis)?;
+            self.bring_pledges(&genesis, nodes.len() - 1)?;
         }
         let address = met.0.clone();
         self.uncertified.connected(met.1);
@@ -127,10 +127,11 @@ impl Player {
         })
     }
 
-    /// Brings the player's half of the dice, on a chain that has such tables.
-    fn bring_pledges(&mut self, genesis: &Genesis) -> anyhow::Result<()> {
+    /// Brings the player's half of the dice, on a chain that has such tables, where there are so many other nodes.
+    fn bring_pledges(&mut self, genesis: &Genesis, others: usize) -> anyhow::Result<()> {
         let validators = Validators::of_genesis(genesis).context("the node's genesis")?;
-        self.pledging = Some(Pledging::new(&self.keys.path, self.keys.public(), self.chain, validators));
+        let key = self.keys.public();
+        self.pledging = Some(Pledging::new(&self.keys.path, key, self.chain, validators, others));
         self.find_waiting(genesis);
         Ok(())
     }

@@ -17,6 +17,9 @@ const OWN: AccountId = AccountId(17);
 const HERE: TableId = TableId(0);
 const THERE: TableId = TableId(2);
 
+/// How many nodes there are beside the one that is connected.
+const OTHERS: usize = 2;
+
 /// A player with a key, at a house of one validator.
 struct Stage {
     dir: tempfile::TempDir,
@@ -32,7 +35,7 @@ fn validators(keys: &DevKeys) -> Validators {
 }
 
 fn pledging(dir: &Path, keys: &DevKeys, key: &PlayerKey) -> Pledging {
-    Pledging::new(&dir.join("player.pem"), key.public(), CHAIN, validators(keys))
+    Pledging::new(&dir.join("player.pem"), key.public(), CHAIN, validators(keys), OTHERS)
 }
 
 impl Stage {
@@ -151,6 +154,28 @@ fn a_roll_is_opened_only_for_a_block_that_a_quorum_certified_and_for_one_alone()
     let steps = stage.show(HERE, 0, waits(&pledge, &other), Some(other));
     assert_eq!(sent(&steps), None, "a second block at one height");
     assert!(said(&steps).contains("the node shows a second block at one height"), "{}", said(&steps));
+}
+
+#[test]
+fn a_node_that_shows_no_decided_block_is_left_for_every_other_one_and_no_more() {
+    let mut stage = Stage::new();
+    let leaves = |steps: &[PledgeStep]| steps.iter().filter(|step| matches!(step, PledgeStep::Leave)).count();
+    let pledge = stage.pledged(HERE, 0);
+    let (closing, other) = (stage.closing(20, 1), stage.closing(20, 2));
+    // Each time the table is shown by the next node.
+    let mut left: Vec<usize> = Vec::new();
+    for shown in [None, Some(other), None, None] {
+        left.push(leaves(&stage.show(HERE, 0, waits(&pledge, &closing), shown)));
+    }
+    assert_eq!(left, [1, 1, 0, 0]);
+    let steps = stage.show(HERE, 0, waits(&pledge, &closing), Some(closing));
+    assert!(sent(&steps).is_some() && leaves(&steps) == 0, "{steps:?}");
+    // The roll after has its own tries; what no node can mend has none.
+    let (next, closing) = (stage.pledged(HERE, 7), stage.closing(30, 1));
+    assert_eq!(leaves(&stage.show(HERE, 7, waits(&next, &closing), None)), 1);
+    let others = PledgeRow { value: [9; 32], ..next };
+    let steps = stage.show(HERE, 7, waits(&others, &closing), Some(closing));
+    assert!(said(&steps).contains("is not known here") && leaves(&steps) == 0, "{steps:?}");
 }
 
 #[test]

@@ -162,6 +162,12 @@ impl Owner {
                 self.dues.set(client, row.due(self.now));
                 continue;
             }
+            if let Command::Leave(why) = command {
+                if matches!(row.stage, ClientStage::Talk(..)) && row.dialogue.has_others() {
+                    self.lose(client, Lost::Other(why.into()));
+                }
+                continue;
+            }
             let hear = &mut self.hear;
             let mut later = Vec::new();
             let out = match &mut row.stage {
@@ -173,7 +179,7 @@ impl Owner {
                 // has no receipt.
                 _ => &mut later,
             };
-            row.dialogue.take(command, out, |event| hear(client, Ok(event)));
+            row.dialogue.take(command, self.now, out, |event| hear(client, Ok(event)));
             if out.len() > FLEET_OUT_BYTES_MAX {
                 self.lose(client, Lost::Other("the node reads nothing".into()));
             }

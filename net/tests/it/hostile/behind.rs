@@ -90,3 +90,19 @@ fn a_client_leaves_a_node_that_lives_and_says_what_became_of_nothing() {
         assert_eq!((alone.listen(), alone.losses), (0, 0));
     });
 }
+
+#[test]
+fn a_client_that_is_to_leave_its_node_goes_to_the_next_one_and_stays_where_there_is_none() {
+    run(44, async |network| {
+        let _nodes = [1, 2].map(|host| Node::start(&network, host, |config| config));
+        let mut player = Player::among(&network, 3, "player", vec![(at(2).to_string(), None)]);
+        let mut alone = Player::connect(&network, 4, "alone");
+        after(1).await;
+        for commands in [&player.commands, &alone.commands] {
+            commands.send(Command::Leave("it lacks a block")).await.expect("the client runs");
+        }
+        after(2).await;
+        assert_eq!(came_up(&mut player).0, [at(1).to_string(), at(2).to_string()]);
+        assert_eq!(came_up(&mut alone).0, [at(1).to_string()]);
+    });
+}
