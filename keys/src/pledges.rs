@@ -5,7 +5,8 @@
 //!  pledge: a new secret ---> synced ---> its end is pledged for the table's next roll, and opens 4,096 of them
 //!  open:   table, roll, block -> synced -> the opening is signed; never a second block for one roll
 //! ```
-//! A book is a file of lines, each synced before anything is sent that depends on it; the last one about a table counts. A
+//! A book is a file of lines, each synced before anything is sent that depends on it. Of a table the last opening counts, and the
+//! last few secrets: a node that is behind, or lies, has a new one pledged while the end of one before stands on the chain. A
 //! line that was cut off was never synced, and is passed over. One that was damaged later is passed over too, and counted for
 //! whoever opens the book: if it was of an opening, the book does not know that one any more, and would sign another for that
 //! roll. One program holds a book at a time, and writes it anew, with what counts, each time it has grown long.
@@ -25,6 +26,8 @@ use thiserror::Error;
 
 /// Openings that one pledge is good for.
 pub const OPENINGS: u32 = 4_096;
+/// Secrets that are kept of a table: any of them may be the one whose end stands on the chain.
+const SECRETS_KEPT: usize = 4;
 
 /// Why a book cannot be used.
 #[derive(Error, Debug)]
@@ -92,17 +95,65 @@ pub fn check_opening(
     }
 }
 
-/// What is kept of one table of one chain.
-struct Kept {
-    secret: Hash,
+/// A secret of one table of one chain.
+struct Secret {
+    value: Hash,
     /// The first roll that it opens.
     first: u32,
+    /// The number of its last pledge.
     number: u64,
+    /// The ends from the first roll on, the secret last; made when they are asked for.
+    ends: Vec<Hash>,
+}
+
+/// What is kept of one table of one chain.
+#[derive(Default)]
+struct Kept {
+    /// The secrets that were pledged last, oldest first, at most [`SECRETS_KEPT`].
+    secrets: Vec<Secret>,
     signed: Option<Signed>,
     /// The certificate of the block for which that was signed, in hex.
     proof: String,
-    /// The ends from the first roll on, the secret last; made when they are asked for.
-    ends: Vec<Hash>,
+}
+
+impl Kept {
+    /// The number of the last pledge.
+    fn number(&self) -> u64 {
+        self.secrets.last().map_or(0, |secret| secret.number)
+    }
+
+    /// Takes up what was pledged: a new secret, or the last one once more.
+    fn pledged(&mut self, secret: Secret) {
+        self.secrets.pop_if(|last| last.value == secret.value);
+        if self.secrets.len() == SECRETS_KEPT {
+            self.secrets.remove(0);
+        }
+        self.secrets.push(secret);
+        assert!(self.secrets.len() <= SECRETS_KEPT, "what is kept of a table is bounded");
+    }
+}
+
+impl Secret {
+    /// The end for a roll, if this secret opens that one or the one before. The end of one roll is the value of the roll before.
+    fn end(&mut self, (chain, table): &(Hash, TableId), key: &[u8; 32], roll: u32) -> Option<Hash> {
+        let place = roll.checked_sub(self.first).filter(|place| *place <= OPENINGS)?;
+        if self.ends.is_empty() {
+            let mut ends = vec![self.value];
+            for roll in (self.first..self.first + OPENINGS).rev() {
+                let value = *ends.last().expect("the secret");
+                ends.push(pledge_end(chain, *table, key, roll, &value));
+            }
+            ends.reverse();
+            self.ends = ends;
+        }
+        assert_eq!(self.ends.len(), OPENINGS as usize + 1, "an end for each roll, and the secret");
+        Some(self.ends[place as usize])
+    }
+
+    /// How many rolls it opens from this one on.
+    fn left(&self, roll: u32) -> u32 {
+        (self.first + OPENINGS).saturating_sub(roll)
+    }
 }
 
 /// The secrets of one key.
@@ -131,6 +182,13 @@ fn is_beginning(line: &[u8]) -> bool {
     let (first, rest) = words.split_first().expect("a split gives one at least");
     let is_hex = |word: &&[u8]| word.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     ["pledge", "open"].iter().any(|name| name.as_bytes().starts_with(first)) && rest.iter().all(is_hex)
+}
+
+/// A new secret, from the system's entropy.
+fn drawn() -> io::Result<Hash> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(secret)
 }
 
 impl PledgeBook {
@@ -189,7 +247,10 @@ impl PledgeBook {
         // Another program may have written it anew between the two: then this file has no name any more, and that one holds it.
         let named = std::fs::metadata(path).map_err(failed)?;
         let locked = file.metadata().map_err(failed)?;
-        if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) { Ok(file) } else { Err(held()) }
+        if (named.dev(), named.ino()) != (locked.dev(), locked.ino()) {
+            return Err(held());
+        }
+        Ok(file)
     }
 
     /// Takes a line up, if it is whole.
@@ -203,8 +264,8 @@ impl PledgeBook {
                 if u64::from(first) > COUNTER_MAX {
                     return None;
                 }
-                let (signed, proof) = self.signed_at(&place);
-                self.kept.insert(place, Kept { secret, first, number, signed, proof, ends: Vec::new() });
+                let secret = Secret { value: secret, first, number, ends: Vec::new() };
+                self.kept.entry(place).or_default().pledged(secret);
             }
             ["open", chain, table, roll, height, block, certificate] => {
                 let kept = self.kept.get_mut(&place(chain, table)?)?;
@@ -217,8 +278,8 @@ impl PledgeBook {
         Some(())
     }
 
-    fn pledge_line((chain, table): &(Hash, TableId), kept: &Kept) -> String {
-        format!("pledge {} {table} {} {} {}", hex(chain), kept.first, kept.number, hex(&kept.secret))
+    fn pledge_line((chain, table): &(Hash, TableId), secret: &Secret) -> String {
+        format!("pledge {} {table} {} {} {}", hex(chain), secret.first, secret.number, hex(&secret.value))
     }
 
     fn open_line((chain, table): &(Hash, TableId), signed: &Signed, certificate: &str) -> String {
@@ -265,7 +326,9 @@ impl PledgeBook {
         let mut file = Self::locked(&aside).map_err(io::Error::other)?;
         let mut text = String::new();
         for (place, kept) in &self.kept {
-            text.push_str(&format!("{}\n", Self::pledge_line(place, kept)));
+            for secret in &kept.secrets {
+                text.push_str(&format!("{}\n", Self::pledge_line(place, secret)));
+            }
             if let Some(signed) = &kept.signed {
                 text.push_str(&format!("{}\n", Self::open_line(place, signed, &kept.proof)));
             }
@@ -286,67 +349,65 @@ impl PledgeBook {
         Ok(())
     }
 
-    /// The last opening that was signed at a table, and the certificate of its block.
-    fn signed_at(&self, place: &(Hash, TableId)) -> (Option<Signed>, String) {
-        self.kept.get(place).map_or_else(Default::default, |kept| (kept.signed, kept.proof.clone()))
-    }
-
     /// The tables of a chain at which something was pledged, the last one first.
     pub fn tables(&self, chain: Hash) -> Vec<TableId> {
         let of_chain = self.kept.iter().filter(|((of, _), _)| *of == chain);
-        let mut tables: Vec<(u64, TableId)> = of_chain.map(|((_, table), kept)| (kept.number, *table)).collect();
+        let mut tables: Vec<(u64, TableId)> = of_chain.map(|((_, table), kept)| (kept.number(), *table)).collect();
         tables.sort_unstable_by(|one, other| other.cmp(one));
         tables.into_iter().map(|(_, table)| table).collect()
     }
 
-    /// A pledge of a new secret for a table's next roll, once the secret is on disk; not signed yet. `now_ms` makes its number
-    /// higher than that of a pledge of another copy of this key.
+    /// A pledge for a table's next roll, once its secret is on disk; not signed yet. The secret is a new one, unless the last one
+    /// is for this roll too and has opened nothing: a node that shows again and again that nothing is pledged would have the book
+    /// forget the one that is. `now_ms` makes its number higher than that of a pledge of another copy of this key.
     ///
     /// # Errors
-    /// If the system gives no randomness, or the book cannot be written: then nothing may be pledged.
+    /// If the system gives no randomness, the book cannot be written or its numbers have run out: then nothing may be pledged.
     pub fn pledge(&mut self, chain: Hash, table: TableId, roll: u32, now_ms: u64) -> io::Result<PledgeRow> {
         let place = (chain, table);
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-        let number = now_ms.max(self.kept.get(&place).map_or(0, |kept| kept.number).saturating_add(1));
-        let (signed, proof) = self.signed_at(&place);
-        let kept = Kept { secret, first: roll, number, signed, proof, ends: Vec::new() };
-        self.write(&Self::pledge_line(&place, &kept))?;
-        self.kept.insert(place, kept);
-        let end = self.end(place, roll).expect("the first roll of a new secret");
-        Ok(PledgeRow::pledge(self.key, table, roll, number, end))
+        let number = self.number(chain, table).saturating_add(1);
+        let is_unused = |kept: &&Kept| kept.signed.is_none_or(|signed| signed.roll < roll);
+        let last = self.kept.get(&place).filter(is_unused).and_then(|kept| kept.secrets.last());
+        let value = match last.filter(|secret| secret.first == roll) {
+            Some(secret) => secret.value,
+            None => drawn()?,
+        };
+        let mut secret = Secret { value, first: roll, number: number.max(now_ms), ends: Vec::new() };
+        self.write(&Self::pledge_line(&place, &secret))?;
+        let end = secret.end(&place, &self.key, roll).expect("the first roll of a secret");
+        let row = PledgeRow::pledge(self.key, table, roll, secret.number, end);
+        self.kept.entry(place).or_default().pledged(secret);
+        Ok(row)
     }
 
-    /// The end that is pledged for a roll, if the book has it. The end of one roll is the value of the roll before.
-    fn end(&mut self, place: (Hash, TableId), roll: u32) -> Option<Hash> {
-        let (key, (chain, table)) = (self.key, place);
-        let kept = self.kept.get_mut(&place)?;
-        if kept.ends.is_empty() {
-            let mut ends = vec![kept.secret];
-            for roll in (kept.first..kept.first + OPENINGS).rev() {
-                let value = *ends.last().expect("the secret");
-                ends.push(pledge_end(&chain, table, &key, roll, &value));
-            }
-            ends.reverse();
-            kept.ends = ends;
-        }
-        kept.ends.get(roll.checked_sub(kept.first)? as usize).copied()
+    /// The number of the last pledge at a table.
+    pub fn number(&self, chain: Hash, table: TableId) -> u64 {
+        self.kept.get(&(chain, table)).map_or(0, Kept::number)
+    }
+
+    /// The secret whose end for a roll this is, the newest first, if it opens that roll; and what was signed at its table.
+    fn secret_of(&mut self, place: (Hash, TableId), roll: u32, end: &Hash) -> Option<(&mut Secret, Option<Signed>)> {
+        let (key, kept) = (self.key, self.kept.get_mut(&place)?);
+        let signed = kept.signed;
+        let own = kept.secrets.iter_mut().rev().find_map(|secret| {
+            let is_own = secret.left(roll) > 0 && secret.end(&place, &key, roll) == Some(*end);
+            is_own.then_some(secret)
+        })?;
+        Some((own, signed))
     }
 
     /// How many rolls can still be opened from this one on, if `end` is what this book has for it; none once they have run out.
     pub fn openings_left(&mut self, chain: Hash, table: TableId, roll: u32, end: &Hash) -> Option<u32> {
-        let own = self.end((chain, table), roll)? == *end;
-        let first = self.kept.get(&(chain, table))?.first;
-        Some((first + OPENINGS).saturating_sub(roll)).filter(|left| own && *left > 0)
+        self.secret_of((chain, table), roll, end).map(|(secret, _)| secret.left(roll))
     }
 
-    /// Whether the book has the roll before this one, or pledged for this one first. Without that it does not open this one,
-    /// except for a new pledge. A book that is ahead of the table knows it too: what is shown is old.
-    pub fn knows_before(&self, chain: Hash, table: TableId, roll: u32) -> bool {
-        let of = self.kept.get(&(chain, table));
-        of.is_some_and(|kept| {
-            kept.first >= roll || kept.signed.is_some_and(|signed| signed.roll.saturating_add(1) >= roll)
-        })
+    /// Whether the book has this end for a roll, and the roll before or pledged it for this one first. Without that it does not
+    /// open this one, except for a new pledge. A book that is ahead of the table knows the roll before too: what is shown is old.
+    pub fn would_open(&mut self, chain: Hash, table: TableId, roll: u32, end: &Hash) -> bool {
+        let is_known = |(secret, signed): (&mut Secret, Option<Signed>)| {
+            secret.first >= roll || signed.is_some_and(|signed| signed.roll.saturating_add(1) >= roll)
+        };
+        self.secret_of((chain, table), roll, end).is_some_and(is_known)
     }
 
     /// The opening of a roll whose bets a certified block closed, once that is on disk; not signed yet. The same block may be
@@ -364,16 +425,14 @@ impl PledgeBook {
         certificate: &Certificate,
     ) -> io::Result<Result<PledgeRow, Unopened>> {
         let (place, block) = ((chain, table), certificate.block);
-        if self.openings_left(chain, table, roll, end).is_none() {
-            return Ok(Err(Unopened::NotOwn));
-        }
-        let value = self.end(place, roll + 1).expect("an opening is left");
-        let opening = PledgeRow::opening(self.key, table, roll, value, block);
-        let kept = &self.kept[&place];
-        if let Err(why) = check_opening(kept.first, kept.signed.as_ref(), roll, height, &block) {
+        let key = self.key;
+        let Some((secret, before)) = self.secret_of(place, roll, end) else { return Ok(Err(Unopened::NotOwn)) };
+        let value = secret.end(&place, &key, roll + 1).expect("an opening is left");
+        let opening = PledgeRow::opening(key, table, roll, value, block);
+        if let Err(why) = check_opening(secret.first, before.as_ref(), roll, height, &block) {
             return Ok(Err(why));
         }
-        if kept.signed.is_some_and(|signed| signed.roll == roll) {
+        if before.is_some_and(|signed| signed.roll == roll) {
             return Ok(Ok(opening));
         }
         let signed = Signed { roll, height, block };

@@ -265,11 +265,10 @@ impl Half<'_> {
         let stands = &shown.pledge;
         let book = self.book.as_mut().map_err(|problem| format!("nothing is pledged here: {problem}"))?;
         // A book that was restored could not open the coming roll with what is pledged already, and loses its bets.
-        let opens = book.openings_left(self.chain, table, roll, &stands.end).is_some();
-        if opens && book.knows_before(self.chain, table, roll) {
+        if book.would_open(self.chain, table, roll, &stands.end) {
             return Ok(None);
         }
-        if !opens && shown.is_pledged_over() {
+        if book.openings_left(self.chain, table, roll, &stands.end).is_none() && shown.is_pledged_over() {
             let path = self.path.display();
             return Err(format!(
                 "table {table}: another program pledged with this key after this one, from a copy of {path}: only that one can open \

@@ -11,6 +11,13 @@ fn open(path: &Path) -> PledgeBook {
     PledgeBook::open(path, [1; 32]).expect("a book")
 }
 
+/// The end for a roll that the last secret has.
+fn end_of(book: &mut PledgeBook, roll: u32) -> Hash {
+    let (key, place) = (book.key, (CHAIN, TABLE));
+    let secret = book.kept.get_mut(&place).and_then(|kept| kept.secrets.last_mut()).expect("a secret");
+    secret.end(&place, &key, roll).expect("its own")
+}
+
 /// Opens a roll at a height of ten times its number.
 fn roll(book: &mut PledgeBook, number: u32, end: &Hash, block: u8) -> Result<PledgeRow, Unopened> {
     let height = Height(u64::from(number) * 10);
@@ -33,9 +40,9 @@ fn each_opening_shows_what_its_end_is_the_hash_of() {
     book.pledge(CHAIN, TableId(9), 1, 101).expect("pledged");
     assert_eq!(book.tables(CHAIN), [TableId(9), TABLE, TableId(1)], "the last one first");
     assert_eq!(book.tables([8; 32]), []);
-    let last = book.end((CHAIN, TABLE), 5 + OPENINGS - 1).expect("the last one");
+    let last = end_of(&mut book, 5 + OPENINGS - 1);
     assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS - 1, &last), Some(1));
-    let secret = book.end((CHAIN, TABLE), 5 + OPENINGS).expect("the secret");
+    let secret = end_of(&mut book, 5 + OPENINGS);
     assert_eq!(book.openings_left(CHAIN, TABLE, 5 + OPENINGS, &secret), None, "they have run out");
 }
 
@@ -54,7 +61,7 @@ fn a_book_that_is_opened_again_signs_the_same_and_no_second_block() {
     let other = again.pledge(CHAIN, TABLE, 5, 100).expect("pledged");
     assert!(other.number > 100 && other.value != end);
     assert_eq!(roll(&mut again, 5, &other.value, 8), Err(Unopened::OtherBlock));
-    assert_eq!(roll(&mut again, 5, &end, 9), Err(Unopened::NotOwn));
+    assert_eq!(roll(&mut again, 5, &end, 9), Ok(opening), "the secret before may be the one that counts");
     // The next roll's block comes after it.
     let next = again.pledge(CHAIN, TABLE, 6, 0).expect("pledged");
     let early = again.open_roll(CHAIN, TABLE, 6, &next.value, Height(50), &certificate(3)).expect("written");
@@ -74,10 +81,14 @@ fn a_book_that_was_restored_opens_nothing_that_it_does_not_know_the_past_of() {
     end = roll(&mut book, 7, &end, 7).expect("opened").value;
     let mut restored = open(&copy);
     assert_eq!(roll(&mut restored, 8, &end, 8), Err(Unopened::Unsure));
-    let knows = |book: &PledgeBook, roll| book.knows_before(CHAIN, TABLE, roll);
-    assert_eq!([5, 6, 7, 8].map(|number| knows(&restored, number)), [true, true, false, false]);
-    assert!(knows(&book, 8) && !knows(&book, 9));
-    assert!(knows(&book, 6), "a table that is shown as it was before");
+    let knows = |book: &mut PledgeBook, roll| {
+        let end = end_of(book, roll);
+        book.would_open(CHAIN, TABLE, roll, &end)
+    };
+    assert_eq!([5, 6, 7, 8].map(|number| knows(&mut restored, number)), [true, true, false, false]);
+    assert!(knows(&mut book, 8) && !knows(&mut book, 9));
+    assert!(knows(&mut book, 6), "a table that is shown as it was before");
+    assert!(!book.would_open(CHAIN, TABLE, 8, &[7; 32]), "what another book pledged");
     let anew = restored.pledge(CHAIN, TABLE, 9, 200).expect("pledged");
     assert!(roll(&mut restored, 9, &anew.value, 9).is_ok(), "what it pledged itself it opens");
 }
@@ -110,7 +121,7 @@ fn a_line_that_is_no_text_is_passed_over_and_takes_no_other_with_it() {
     let mut book = open(&path);
     let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
     for number in 5..8u32 {
-        let ends = book.end((CHAIN, TABLE), number).expect("its own");
+        let ends = end_of(&mut book, number);
         assert!(roll(&mut book, number, &ends, 9).is_ok(), "roll {number}");
         let damage: &[u8] = if number == 6 { b"\xff\xfe" } else { b"\xff\xfe 5\n" };
         book.file.write_all(damage).expect("written");
@@ -118,7 +129,7 @@ fn a_line_that_is_no_text_is_passed_over_and_takes_no_other_with_it() {
         book = open(&path);
         assert_eq!(roll(&mut book, number, &ends, 8), Err(Unopened::OtherBlock), "roll {number}");
     }
-    assert_eq!(book.end((CHAIN, TABLE), 5), Some(end), "the secret is kept");
+    assert_eq!(end_of(&mut book, 5), end, "the secret is kept");
     // The one without an end has got it from the line after it.
     assert_eq!(book.damaged_count(), 3);
 }
@@ -160,7 +171,8 @@ fn a_line_that_a_full_disk_cut_off_takes_no_other_with_it() {
         let pledged = book.pledge(CHAIN, TABLE, 6, 100).expect("pledged").value;
         drop(book);
         let mut book = open(&path);
-        assert_eq!(roll(&mut book, 6, &next, 9), Err(Unopened::NotOwn), "cut {cut}: the pledge is known");
+        assert_eq!(end_of(&mut book, 6), pledged, "cut {cut}: the pledge is known");
+        assert_eq!(book.openings_left(CHAIN, TABLE, 6, &next), Some(OPENINGS - 1), "cut {cut}: and the one before");
         assert!(roll(&mut book, 6, &pledged, 9).is_ok(), "cut {cut}");
         let text = std::fs::read_to_string(&path).expect("a book");
         let opened = text.lines().filter(|line| line.starts_with("open ")).count();
@@ -206,7 +218,7 @@ fn a_book_that_grows_long_while_it_is_held_is_written_anew_with_what_counts() {
     drop(book);
     let mut book = open(&path);
     assert_eq!(book.openings_left(CHAIN, TABLE, 9, &end), Some(OPENINGS - 4), "the secret is kept");
-    let last = book.end((CHAIN, TABLE), 8).expect("its own");
+    let last = end_of(&mut book, 8);
     assert_eq!(roll(&mut book, 8, &last, 8), Err(Unopened::OtherBlock), "the line behind what was written anew");
     assert!(roll(&mut book, 9, &end, 9).is_ok());
 }
@@ -229,4 +241,53 @@ fn a_book_of_any_length_is_opened_again_and_no_endless_line_is_read() {
     book.file.write_all(&[b'x'; BOOK_LINE_BYTES_MAX as usize]).expect("written");
     drop(book);
     assert!(matches!(PledgeBook::open(&path, [1; 32]), Err(BookError::System { .. })), "that is no book");
+}
+
+#[test]
+fn the_last_few_secrets_of_a_table_open_what_was_pledged_with_them_also_in_a_book_that_was_written_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let ends: Vec<Hash> = (5..11).map(|roll| book.pledge(CHAIN, TABLE, roll, 100).expect("pledged").value).collect();
+    let kept = |book: &mut PledgeBook| {
+        let left = |(roll, end): (u32, &Hash)| book.openings_left(CHAIN, TABLE, roll, end) == Some(OPENINGS);
+        (5..).zip(&ends).map(left).collect::<Vec<bool>>()
+    };
+    let last = [false, false, true, true, true, true];
+    assert_eq!(kept(&mut book), last);
+    drop(book);
+    let mut book = open(&path);
+    assert_eq!(kept(&mut book), last, "read as it was written");
+    book.rewrite().expect("written");
+    let lines = std::fs::read_to_string(&path).expect("a book").lines().count();
+    assert_eq!(lines, SECRETS_KEPT, "what is kept of a table is bounded");
+    drop(book);
+    let mut book = open(&path);
+    assert_eq!(kept(&mut book), last, "written anew");
+    assert_eq!(end_of(&mut book, 10), ends[5], "the last one is the last one still");
+    assert!(roll(&mut book, 7, &ends[2], 7).is_ok(), "the oldest of them may be the one that counts");
+    assert_eq!(roll(&mut book, 7, &ends[2], 8), Err(Unopened::OtherBlock));
+    assert_eq!(roll(&mut book, 9, &ends[4], 9).map(|_| ()), Ok(()), "the first roll of its secret");
+    assert_eq!(roll(&mut book, 10, &ends[3], 9), Err(Unopened::NotOwn), "another roll's end");
+}
+
+#[test]
+fn what_is_pledged_for_one_roll_again_and_again_is_one_secret_until_that_roll_is_opened() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    let before = book.pledge(CHAIN, TABLE, 4, 100).expect("pledged").value;
+    let first = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged");
+    for again in 1..10 {
+        let row = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged");
+        assert_eq!((row.value, row.number), (first.value, first.number + again));
+        if again == 5 {
+            drop(book);
+            book = open(&path);
+        }
+    }
+    assert!(book.openings_left(CHAIN, TABLE, 4, &before).is_some(), "they took no other's place");
+    roll(&mut book, 5, &first.value, 9).expect("opened");
+    // Everybody knows by now what it opens.
+    assert_ne!(book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value, first.value);
 }

@@ -199,6 +199,31 @@ fn a_lost_secret_opens_nothing_says_what_it_costs_and_is_followed_by_a_new_pledg
     assert!(sent(&stage.show(HERE, 1, waits(&anew, &closing), Some(closing))).is_some());
 }
 
+/// A node that is behind, or lies, shows a table without the pledge that stands on the chain.
+#[test]
+fn a_roll_is_opened_with_the_secret_that_stands_though_a_node_had_others_pledged_after_it() {
+    for restarts in [false, true] {
+        let mut stage = Stage::new();
+        let (row, closing) = (stage.pledged(HERE, 6), stage.closing(20, 1));
+        stage.restart();
+        let again = sent(&stage.show(HERE, 6, Pledge::zeroed(), None)).expect("a pledge");
+        assert_eq!((again.roll, again.value), (7, row.value), "of one roll there is one secret");
+        assert!(again.number > row.number);
+        for rolls in [3, 4, 5] {
+            let other = sent(&stage.show(HERE, rolls, Pledge::zeroed(), None)).expect("a pledge");
+            assert_ne!(other.value, row.value, "what opens roll 7 is shown for no other");
+        }
+        if restarts {
+            stage.restart();
+        }
+        assert_eq!(sent(&stage.show(HERE, 6, stands_after(&row), None)), None, "it would open that");
+        let steps = stage.show(HERE, 6, waits(&row, &closing), Some(closing));
+        let opening = sent(&steps).expect("an opening");
+        assert!(opening.is_opening() && opening.roll == 7, "{}", said(&steps));
+        assert_eq!(pledge_end(&CHAIN, HERE, &stage.key.public(), 7, &opening.value), row.value);
+    }
+}
+
 #[test]
 fn a_book_that_another_program_held_is_taken_up_when_that_one_has_ended() {
     let mut stage = Stage::new();
