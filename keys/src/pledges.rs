@@ -365,7 +365,8 @@ impl PledgeBook {
     /// If the system gives no randomness, the book cannot be written or its numbers have run out: then nothing may be pledged.
     pub fn pledge(&mut self, chain: Hash, table: TableId, roll: u32, now_ms: u64) -> io::Result<PledgeRow> {
         let place = (chain, table);
-        let number = self.number(chain, table).saturating_add(1);
+        let number = self.number(chain, table).checked_add(1);
+        let number = number.ok_or_else(|| io::Error::other("no number is above that of the last pledge"))?;
         let is_unused = |kept: &&Kept| kept.signed.is_none_or(|signed| signed.roll < roll);
         let last = self.kept.get(&place).filter(is_unused).and_then(|kept| kept.secrets.last());
         let value = match last.filter(|secret| secret.first == roll) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use engine::component::{Pledge, Seat, Table};
 use engine::io::{Closing, TableUpdate};
+use engine::limits::TIME_MS_MAX;
 use engine::message::intent::IntentId;
 use engine::message::pledge::PledgeRow;
 use engine::{AccountId, Hash, TableId, hex};
@@ -18,6 +19,11 @@ use words::sentences::Severity;
 
 /// After this long without an effect a pledge or an opening is sent again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// The highest number of another program's pledge from which this one counts on. Numbers are milliseconds since the Unix epoch or a few
+/// above; a node that shows one that is far beyond those would have the book count to where no later pledge is above it.
+const COUNTED_FROM_MAX: u64 = 1 << 60;
+const _: () = assert!(COUNTED_FROM_MAX > TIME_MS_MAX);
 
 /// What is to be done next.
 #[derive(Debug)]
@@ -267,6 +273,14 @@ impl Half<'_> {
         // A book that was restored could not open the coming roll with what is pledged already, and loses its bets.
         if book.would_open(self.chain, table, roll, &stands.end) {
             return Ok(None);
+        }
+        // What the book counted to itself, it counts on from.
+        if stands.number > COUNTED_FROM_MAX.max(book.number(self.chain, table)) {
+            return Err(format!(
+                "table {table}: nothing is pledged here: the node shows a pledge with the number {}, to which no honest program counts. \
+                 If another node shows it too, leave this table and sit down again",
+                stands.number
+            ));
         }
         if book.openings_left(self.chain, table, roll, &stands.end).is_none() && shown.is_pledged_over() {
             let path = self.path.display();

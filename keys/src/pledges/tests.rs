@@ -291,3 +291,17 @@ fn what_is_pledged_for_one_roll_again_and_again_is_one_secret_until_that_roll_is
     // Everybody knows by now what it opens.
     assert_ne!(book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value, first.value);
 }
+
+#[test]
+fn a_book_whose_numbers_have_run_out_pledges_nothing_and_grows_no_longer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    let mut book = open(&path);
+    assert_eq!(book.number(CHAIN, TABLE), 0);
+    let end = book.pledge(CHAIN, TABLE, 5, u64::MAX).expect("pledged").value;
+    assert_eq!(book.number(CHAIN, TABLE), u64::MAX);
+    let length = std::fs::metadata(&path).expect("a book").len();
+    assert!(book.pledge(CHAIN, TABLE, 5, 100).is_err());
+    assert_eq!(std::fs::metadata(&path).expect("a book").len(), length);
+    assert!(roll(&mut book, 5, &end, 9).is_ok());
+}

@@ -329,3 +329,24 @@ fn a_book_that_was_restored_pledges_anew_before_a_roll_that_it_could_not_open() 
     let opened = sent(&stage.show(HERE, 1, waits(&anew, &closing), Some(closing))).expect("an opening");
     assert!(opened.is_opening() && opened.roll == 2);
 }
+
+#[test]
+fn a_number_that_no_program_counts_to_is_not_counted_on_from() {
+    let mut stage = Stage::new();
+    let book = beside(&stage.dir.path().join("player.pem"));
+    let shows = |number| Pledge { end: [7; 32], number, ..Pledge::zeroed() };
+    let bytes = || std::fs::metadata(&book).expect("a book").len();
+    let before = bytes();
+    for number in [u64::MAX, COUNTED_FROM_MAX + 1] {
+        let steps = stage.show(HERE, 0, shows(number), None);
+        assert!(sent(&steps).is_none() && said(&steps).contains("to which no honest program counts"), "{steps:?}");
+    }
+    assert_eq!(bytes(), before, "nothing of it is kept");
+    // The most that a node can bring about, from where this program goes on by itself.
+    let most = sent(&stage.show(HERE, 0, shows(COUNTED_FROM_MAX), None)).expect("a pledge");
+    assert_eq!(most.number, COUNTED_FROM_MAX + 1);
+    assert_eq!(sent(&stage.show(HERE, 0, stands_after(&most), None)), None, "its own stands");
+    let after = Pledge { end: [0; 32], ..stands_after(&most) };
+    let next = sent(&stage.show(HERE, 1, after, None)).expect("a pledge");
+    assert_eq!((next.roll, next.number), (2, COUNTED_FROM_MAX + 2));
+}
