@@ -35,6 +35,9 @@ pub enum BookError {
     /// Another program pledges with this key.
     #[error("{0} is held by another program: two that pledge with one key could open one roll for two blocks")]
     Held(String),
+    /// Others may read the file.
+    #[error("{0}: others may read these secrets; run `chmod 600 {0}`")]
+    Mode(String),
     /// The system refuses.
     #[error("{path}: {error}")]
     System {
@@ -250,7 +253,8 @@ impl PledgeBook {
         if (named.dev(), named.ino()) != (locked.dev(), locked.ino()) {
             return Err(held());
         }
-        Ok(file)
+        // As of the key beside it: one that was restored from a copy may have come back with another mode.
+        if locked.mode() & 0o077 != 0 { Err(BookError::Mode(path.display().to_string())) } else { Ok(file) }
     }
 
     /// Takes a line up, if it is whole.

@@ -305,3 +305,22 @@ fn a_book_whose_numbers_have_run_out_pledges_nothing_and_grows_no_longer() {
     assert_eq!(std::fs::metadata(&path).expect("a book").len(), length);
     assert!(roll(&mut book, 5, &end, 9).is_ok());
 }
+
+#[test]
+fn a_book_that_others_may_read_is_refused_as_a_key_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("a");
+    open(&path).pledge(CHAIN, TABLE, 5, 100).expect("pledged");
+    let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+    for mode in [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644] {
+        set(mode);
+        let refused = PledgeBook::open(&path, [1; 32]).err().expect("others may read it");
+        assert!(
+            matches!(refused, BookError::Mode(_)) && refused.to_string().contains("run `chmod 600"),
+            "{mode:o}: {refused}"
+        );
+    }
+    set(0o600);
+    assert_eq!(open(&path).number(CHAIN, TABLE), 100);
+}
