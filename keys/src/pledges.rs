@@ -273,7 +273,10 @@ impl PledgeBook {
             }
             ["open", chain, table, roll, height, block, certificate] => {
                 let kept = self.kept.get_mut(&place(chain, table)?)?;
-                let (roll, height) = (roll.parse().ok()?, Height(height.parse().ok()?));
+                let (roll, height) = (roll.parse::<u32>().ok()?, Height(height.parse().ok()?));
+                if u64::from(roll) > COUNTER_MAX {
+                    return None;
+                }
                 kept.signed = Some(Signed { roll, height, block: unhex(block)? });
                 certificate.clone_into(&mut kept.proof);
             }

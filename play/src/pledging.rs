@@ -260,7 +260,8 @@ impl Half<'_> {
         {
             return Ok(None);
         }
-        if shown.failed.is_some_and(|at| at.elapsed() < AGAIN) {
+        // A table whose numbers have ended rolls no more, and a book knows of no roll beyond them.
+        if !shown.table.has_next_number() || shown.failed.is_some_and(|at| at.elapsed() < AGAIN) {
             return Ok(None);
         }
         if opens { self.open(table, roll, shown).map(Some) } else { self.pledge(table, roll, shown, now_ms) }

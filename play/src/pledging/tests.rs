@@ -350,3 +350,18 @@ fn a_number_that_no_program_counts_to_is_not_counted_on_from() {
     let next = sent(&stage.show(HERE, 1, after, None)).expect("a pledge");
     assert_eq!((next.roll, next.number), (2, COUNTED_FROM_MAX + 2));
 }
+
+#[test]
+fn a_table_whose_numbers_have_ended_has_nothing_pledged_and_a_book_keeps_the_last_of_them() {
+    let mut stage = Stage::new();
+    let most = u32::try_from(engine::limits::COUNTER_MAX).expect("half of its field");
+    let steps = stage.show(HERE, most, Pledge::zeroed(), None);
+    assert!(steps.is_empty(), "{steps:?}");
+    let (last, closing) = (stage.pledged(HERE, most - 1), stage.closing(20, 1));
+    assert_eq!(last.roll, most);
+    stage.restart();
+    let steps = stage.show(HERE, most - 1, waits(&last, &closing), Some(closing));
+    assert!(sent(&steps).is_some_and(|row| row.is_opening()), "{}", said(&steps));
+    stage.restart();
+    assert_eq!(said(&stage.show(HERE, most, stands_after(&last), None)), "", "no line of the book is damaged");
+}
