@@ -307,6 +307,21 @@ fn a_book_whose_numbers_have_run_out_pledges_nothing_and_grows_no_longer() {
 }
 
 #[test]
+fn what_is_not_on_the_disk_is_neither_pledged_nor_opened() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut book = open(&dir.path().join("a"));
+    let end = book.pledge(CHAIN, TABLE, 5, 100).expect("pledged").value;
+    // It takes every byte, and cannot sync one.
+    let null = OpenOptions::new().read(true).append(true).open("/dev/null").expect("a device");
+    let file = std::mem::replace(&mut book.file, null);
+    assert!(book.pledge(CHAIN, TABLE, 6, 100).is_err());
+    assert!(book.open_roll(CHAIN, TABLE, 5, &end, Height(50), &certificate(9)).is_err());
+    book.file = file;
+    assert_eq!(book.number(CHAIN, TABLE), 100);
+    assert!(roll(&mut book, 5, &end, 8).is_ok(), "nothing was signed for the other block");
+}
+
+#[test]
 fn a_book_that_others_may_read_is_refused_as_a_key_is() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
