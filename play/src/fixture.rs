@@ -3,6 +3,7 @@
 use engine::component::{Account, BetFlags, BetRow, Seat, SeatStatus, SpotMask, Table};
 use engine::genesis::{GENESIS_VERSION, Genesis, GenesisValidator, HexBytes, KeySource, Opening};
 use engine::io::{BetResult, Resolution, RollReport};
+use engine::message::intent::IntentId;
 use engine::rules::{Commission, DiceSource};
 use engine::{AccountId, Chips, Dice, Height, Puck, Spot, TableId, TableRules};
 use systems::Setup;
@@ -17,6 +18,11 @@ pub const START_MS: u64 = 1_767_225_600_000;
 
 pub fn spot(name: &str, number: u8) -> Spot {
     standing_spot(bet_named(name).expect("a bet"), number).expect("a spot")
+}
+
+/// The intent of the player's with a number.
+pub fn id(number: u64) -> IntentId {
+    IntentId { key: [7; 32], number, mark: [number as u8; 16] }
 }
 
 /// A node that was never reached.

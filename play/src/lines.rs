@@ -216,7 +216,7 @@ fn table(id: TableId, row: &Table, may_roll_ms: Option<u64>, own: Option<(usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{OWN, playing, resolution, roll, spot, standing};
+    use crate::fixture::{OWN, id, playing, resolution, roll, spot, standing};
     use engine::message::intent::IntentKind;
     use engine::message::refusal::Refusal;
 
@@ -247,7 +247,7 @@ mod tests {
         let page = include_str!("../../docs/play.md");
         let mut game = playing();
         let wish = Wish::new(IntentKind::Bet).on(bet_of(spot("field", 0)), 0).amount(5);
-        game.sent(7, wish);
+        game.sent(id(7), wish);
         let (id, account) = game.account.expect("an account");
         let view = game.table.as_ref().expect("a table");
         let halves = Halves { roll: 1, own: [1; 32], theirs: [2; 48], left: 3 };
@@ -284,7 +284,7 @@ mod tests {
     fn events_are_one_line_of_json_each() {
         let mut game = playing();
         let wish = Wish::new(IntentKind::Bet).on(bet_of(spot("odds_come", 9)), 9).amount(5);
-        game.sent(7, wish);
+        game.sent(id(7), wish);
         let view = game.table.as_ref().expect("a table");
         let (id, account) = game.account.expect("an account");
         let travel = resolution("come", 0, 10, 0, BetResult::Travel(spot("come", 9)));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::component::{Account, BetFlags, BetRow, Seat, Table};
 use engine::io::{Resolution, RollReport, Verdict};
 use engine::limits::{PLAY_LINES_KEPT, PLAY_ROLLS_KEPT, SEAT_BETS_MAX, SEATS_MAX, SPOTS};
-use engine::message::intent::{IntentKind, Working};
+use engine::message::intent::{IntentId, IntentKind, Working};
 use engine::{AccountId, Chips, Height, Puck, Spot, TableId};
 use systems::catalogue::{BETS, Family, Placement, bet_of, flat_of, has_travelled};
 use systems::ledger::held;
@@ -67,8 +67,8 @@ pub struct SeatView {
 /// An intent without a receipt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InFlight {
-    /// Its number.
-    pub number: u64,
+    /// Which one it is: a pledge or an opening may have its key and number.
+    pub id: IntentId,
     /// What it asks.
     pub wish: Wish,
     /// The table it is for.
@@ -289,7 +289,7 @@ impl Game {
 
     /// The number of an account's opening that is on its way: a second one would have the same.
     pub fn opening(&self) -> Option<u64> {
-        self.in_flight.iter().find(|sent| sent.wish.kind == IntentKind::Open).map(|sent| sent.number)
+        self.in_flight.iter().find(|sent| sent.wish.kind == IntentKind::Open).map(|sent| sent.id.number)
     }
 
     /// Whether another intent may go out: where as many as an account's window has numbers are on their way, the next one
@@ -299,44 +299,44 @@ impl Game {
     }
 
     /// An intent went out for the watched table.
-    pub fn sent(&mut self, number: u64, wish: Wish) {
-        assert!(self.in_flight.iter().all(|sent| sent.number != number), "a number is given once");
+    pub fn sent(&mut self, id: IntentId, wish: Wish) {
+        assert!(self.in_flight.iter().all(|sent| sent.id.number != id.number), "a number is given once");
         assert!(self.may_send(), "nothing that was sent is forgotten before its receipt");
         if wish.kind == IntentKind::Sit {
             self.left = None;
         }
-        self.in_flight.push(InFlight { number, wish, table: self.watched, acknowledged: false });
+        self.in_flight.push(InFlight { id, wish, table: self.watched, acknowledged: false });
     }
 
     /// The node has an intent.
-    pub fn acknowledged(&mut self, number: u64) {
-        if let Some(sent) = self.in_flight.iter_mut().find(|sent| sent.number == number) {
-            sent.acknowledged = true;
-        }
+    pub fn acknowledged(&mut self, id: &IntentId) {
+        self.in_flight.iter_mut().filter(|sent| sent.id == *id).for_each(|sent| sent.acknowledged = true);
     }
 
-    /// What became of an intent.
-    pub fn receipt(&mut self, number: u64, verdict: Verdict, height: Height) {
+    /// The intent without a receipt that an answer is to, if it is to one of those.
+    pub fn in_flight(&self, id: &IntentId) -> Option<&InFlight> {
+        self.in_flight.iter().find(|sent| sent.id == *id)
+    }
+
+    /// What became of an intent. A receipt of anything else is passed over.
+    pub fn receipt(&mut self, id: &IntentId, verdict: Verdict, height: Height) {
+        let Some(sent) = self.take_sent(id) else { return };
         self.settled(height);
-        let sent = self.take_sent(number);
-        let is_opened = |sent: InFlight| sent.wish.kind == IntentKind::Open && verdict == Verdict::Applied;
-        self.opened |= self.account.is_none() && sent.is_some_and(is_opened);
-        if let Some(sent) = sent.filter(|sent| sent.wish.kind == IntentKind::Leave && verdict == Verdict::Applied) {
-            self.left = Some(sent.table);
-        }
-        let (severity, text) = receipt_words(sent.as_ref().map(|sent| &sent.wish), number, verdict);
+        let is_done = |kind| verdict == Verdict::Applied && sent.wish.kind == kind;
+        self.opened |= self.account.is_none() && is_done(IntentKind::Open);
+        self.left = is_done(IntentKind::Leave).then_some(sent.table).or(self.left);
+        let (severity, text) = receipt_words(Some(&sent.wish), id.number, verdict);
         self.say(severity, text);
     }
 
     /// The node had no room for an intent; it may be sent again.
-    pub fn shed(&mut self, number: u64, reason: &str) {
-        let sent = self.take_sent(number);
-        let words = sent.map_or(format!("intent {number}"), |sent| sent.wish.words());
-        self.say(Severity::Warning, format!("{words}: not taken, {reason}; try again"));
+    pub fn shed(&mut self, id: &IntentId, reason: &str) {
+        let Some(sent) = self.take_sent(id) else { return };
+        self.say(Severity::Warning, format!("{}: not taken, {reason}; try again", sent.wish.words()));
     }
 
-    fn take_sent(&mut self, number: u64) -> Option<InFlight> {
-        let place = self.in_flight.iter().position(|sent| sent.number == number)?;
+    fn take_sent(&mut self, id: &IntentId) -> Option<InFlight> {
+        let place = self.in_flight.iter().position(|sent| sent.id == *id)?;
         Some(self.in_flight.remove(place))
     }
 

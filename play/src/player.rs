@@ -115,7 +115,7 @@ impl Player {
         let number = game.take_number(wish.kind);
         let body = wish.body(self.keys.public(), number, self.clock.expiry_s(), game.watched);
         let intent = self.keys.account.sign(body, &self.chain);
-        game.sent(number, wish);
+        game.sent(intent.id(), wish);
         self.tell(Command::Send(vec![intent]));
         number
     }
@@ -221,18 +221,18 @@ impl Player {
                     tell,
                 );
             }
-            // What came of a pledge or an opening, the table shows.
-            Event::Answer(answer) if self.pledging.as_ref().is_some_and(|pledging| pledging.is_own(&answer.id)) => {}
+            // One of a pledge or an opening, which has an intent's key and may have its number: what came of those the table shows.
+            Event::Answer(answer) if game.in_flight(&answer.id).is_none() => {}
             Event::Answer(answer) => match answer.verdict {
-                AnswerVerdict::Acknowledged => game.acknowledged(answer.id.number),
+                AnswerVerdict::Acknowledged => game.acknowledged(&answer.id),
                 AnswerVerdict::Receipt { height, verdict, .. } => {
-                    let sent = game.in_flight.iter().find(|sent| sent.number == answer.id.number);
+                    let sent = game.in_flight(&answer.id);
                     tell(event_line(lines::Event::Receipt(answer.id.number, sent, verdict, height)));
-                    game.receipt(answer.id.number, verdict, height);
+                    game.receipt(&answer.id, verdict, height);
                 }
                 AnswerVerdict::Shed(reason) => {
                     tell(event_line(lines::Event::Shed(answer.id.number, reason.name())));
-                    game.shed(answer.id.number, reason.sentence());
+                    game.shed(&answer.id, reason.sentence());
                 }
             },
             Event::Account(row) => {

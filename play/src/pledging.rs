@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use engine::component::{Pledge, Seat, Table};
 use engine::io::{Closing, TableUpdate};
 use engine::limits::TIME_MS_MAX;
-use engine::message::intent::IntentId;
 use engine::message::pledge::PledgeRow;
 use engine::{AccountId, Hash, TableId, hex};
 use keys::pledges::{PledgeBook, Unopened, beside};
@@ -144,11 +143,6 @@ impl Pledging {
     /// Whether an account has the seat of a table, as it was shown last; nothing while it was not.
     pub(super) fn sits(&self, table: TableId, account: AccountId) -> Option<bool> {
         self.tables.get(&table).map(|shown| shown.is_of(account))
-    }
-
-    /// Whether an answer is to a pledge or an opening: what came of those the table shows.
-    pub(super) fn is_own(&self, id: &IntentId) -> bool {
-        self.tables.values().any(|shown| shown.sent.is_some_and(|(row, _)| row.id() == *id))
     }
 
     /// A table was shown. Says what the roll that was opened was made of, if it is the account's.

@@ -281,7 +281,7 @@ fn script(player: &mut Player, game: &mut Game, seeks: bool, meet: Meet<'_>) -> 
     let played = play_script(player, game, seeks, meet, &mut tell);
     // However it ended, nothing that was sent stays without a word.
     for sent in &game.in_flight {
-        tell(event_line(Event::Unanswered(sent.number, &sent.wish)));
+        tell(event_line(Event::Unanswered(sent.id.number, &sent.wish)));
     }
     written?;
     match played? {

@@ -1,10 +1,11 @@
 use engine::component::{SeatStatus, SpotMask};
 use engine::io::BetResult;
 use engine::message::intent::IntentKind;
+use engine::message::pledge::PledgeRow;
 use engine::message::refusal::Refusal;
 
 use super::*;
-use crate::fixture::{empty_seat, game, playing, resolution, roll, spot, standing, waiting};
+use crate::fixture::{empty_seat, game, id, playing, resolution, roll, spot, standing, waiting};
 use words::sentences::result_words;
 
 fn last(game: &Game) -> &str {
@@ -18,21 +19,39 @@ fn field() -> Wish {
 #[test]
 fn receipts_become_sentences() {
     let mut game = playing();
-    game.sent(7, field());
-    game.sent(8, field());
-    game.sent(9, field());
-    game.acknowledged(7);
+    game.sent(id(7), field());
+    game.sent(id(8), field());
+    game.sent(id(9), field());
+    game.acknowledged(&id(7));
     assert!(game.in_flight[0].acknowledged && !game.in_flight[1].acknowledged);
-    game.receipt(7, Verdict::Applied, Height(20_000));
+    game.receipt(&id(7), Verdict::Applied, Height(20_000));
     assert_eq!((last(&game), game.height), ("5 on field: placed", Height(20_000)));
-    game.receipt(8, Verdict::Refused(Refusal::InsufficientFunds), Height::GENESIS);
+    game.receipt(&id(8), Verdict::Refused(Refusal::InsufficientFunds), Height::GENESIS);
     assert_eq!(last(&game), "5 on field refused: there are not enough chips (INSUFFICIENT_FUNDS)");
     assert_eq!(game.height, Height(20_000), "heights do not fall");
-    game.shed(9, "the node is busy");
+    game.shed(&id(9), "the node is busy");
     assert_eq!(last(&game), "5 on field: not taken, the node is busy; try again");
     assert!(game.in_flight.is_empty());
-    game.receipt(3, Verdict::OddsReturned, Height(1));
-    assert_eq!(last(&game), "intent 3: done, its odds came back too");
+}
+
+/// A pledge for roll 7 of table 0 has the number 7 too, and its answer may come when an opening was sent after it.
+#[test]
+fn an_answer_to_what_is_no_intent_on_its_way_changes_and_says_nothing() {
+    let mut game = playing();
+    game.sent(id(7), Wish::new(IntentKind::Leave));
+    let (lines, height) = (game.log.len(), game.height);
+    let pledge = PledgeRow { signature: [9; 64], ..PledgeRow::pledge([7; 32], TableId(0), 7, 5, [3; 32]) };
+    assert_eq!((pledge.id().key, pledge.id().number), (id(7).key, 7));
+    for other in [pledge.id(), id(3), IntentId { key: [8; 32], ..id(7) }] {
+        assert!(game.in_flight(&other).is_none());
+        game.acknowledged(&other);
+        game.receipt(&other, Verdict::Applied, Height(height.0 + 1));
+        game.shed(&other, "the node is busy");
+    }
+    assert_eq!((game.log.len(), game.height, game.left), (lines, height, None));
+    assert_eq!(game.in_flight(&id(7)).map(|sent| sent.acknowledged), Some(false), "it waits for its own");
+    game.receipt(&id(7), Verdict::Applied, Height(1));
+    assert_eq!((game.in_flight.len(), game.left), (0, Some(TableId(0))));
 }
 
 #[test]
@@ -112,14 +131,14 @@ fn nothing_that_was_sent_is_forgotten_before_its_receipt() {
     let mut numbers = Vec::new();
     while game.may_send() {
         numbers.push(game.take_number(IntentKind::Bet));
-        game.sent(numbers[numbers.len() - 1], field());
+        game.sent(id(numbers[numbers.len() - 1]), field());
     }
-    let waiting = |game: &Game| game.in_flight.iter().map(|sent| sent.number).collect::<Vec<u64>>();
+    let waiting = |game: &Game| game.in_flight.iter().map(|sent| sent.id.number).collect::<Vec<u64>>();
     assert_eq!((numbers.len(), waiting(&game)), (IN_FLIGHT_MAX, numbers.clone()));
-    game.receipt(numbers.remove(1), Verdict::Applied, Height(1));
+    game.receipt(&id(numbers.remove(1)), Verdict::Applied, Height(1));
     assert!(game.may_send(), "an answer makes room for one");
     numbers.push(game.take_number(IntentKind::Bet));
-    game.sent(numbers[numbers.len() - 1], field());
+    game.sent(id(numbers[numbers.len() - 1]), field());
     assert_eq!((game.may_send(), waiting(&game)), (false, numbers));
 }
 
@@ -192,7 +211,7 @@ fn no_two_intents_on_their_way_have_one_number() {
     let mut sent = Vec::new();
     let mut send = |game: &mut Game, kind| {
         let number = game.take_number(kind);
-        game.sent(number, Wish::new(kind));
+        game.sent(id(number), Wish::new(kind));
         sent.push(number);
     };
     // A script that does not wait: the account is not there yet.
@@ -200,7 +219,7 @@ fn no_two_intents_on_their_way_have_one_number() {
     assert_eq!(game.opening(), Some(1), "whoever asks to open again is told this one");
     send(&mut game, IntentKind::Sit);
     send(&mut game, IntentKind::Bet);
-    game.receipt(1, Verdict::Applied, Height(1));
+    game.receipt(&id(1), Verdict::Applied, Height(1));
     // It is open, and its row is on its way.
     send(&mut game, IntentKind::Open);
     let mut account = standing().account.expect("an account");
@@ -220,8 +239,8 @@ fn an_account_that_is_opened_again_begins_with_number_1() {
     let mut game = standing();
     for _ in 0..200 {
         let number = game.take_number(IntentKind::Bet);
-        game.sent(number, field());
-        game.receipt(number, Verdict::Applied, Height(1));
+        game.sent(id(number), field());
+        game.receipt(&id(number), Verdict::Applied, Height(1));
     }
     game.set_account(None);
     assert_eq!((game.take_number(IntentKind::Open), game.take_number(IntentKind::Sit)), (1, 2));
@@ -272,11 +291,12 @@ fn a_seat_that_has_gone_says_why() {
     };
     let leave = |game: &mut Game| {
         let number = game.take_number(IntentKind::Leave);
-        game.sent(number, Wish::new(IntentKind::Leave));
+        game.sent(id(number), Wish::new(IntentKind::Leave));
     };
     let left = |game: &mut Game| {
         leave(game);
-        game.receipt(game.in_flight[0].number, Verdict::Applied, Height(1));
+        let sent = game.in_flight[0].id;
+        game.receipt(&sent, Verdict::Applied, Height(1));
     };
     let silent = |game: &mut Game| game.time(game.now_ms + 60_000);
     assert_eq!(after(&|_| (), SeatStatus::Seated, 0).0, None);

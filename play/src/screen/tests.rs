@@ -9,7 +9,7 @@ use ratatui::style::Color;
 use systems::catalogue::BETS;
 
 use super::draw;
-use crate::fixture::{OWN, game, leaving, playing, seat, spot, standing, standing_of};
+use crate::fixture::{OWN, game, id, leaving, playing, seat, spot, standing, standing_of};
 use crate::model::{Game, Link};
 use crate::theme::Theme;
 use crate::ui::{Mode, Ui};
@@ -59,11 +59,11 @@ fn many() -> Game {
 fn talkative() -> Game {
     let mut game = playing();
     for number in 0..300 {
-        game.sent(number, Wish::new(IntentKind::Bet).on(engine::BetId(4), 0).amount(5));
-        game.receipt(number, Verdict::Refused(Refusal::NoParentBet), Height(number));
+        game.sent(id(number), Wish::new(IntentKind::Bet).on(engine::BetId(4), 0).amount(5));
+        game.receipt(&id(number), Verdict::Refused(Refusal::NoParentBet), Height(number));
     }
     game.say(Severity::Info, "the last line");
-    game.sent(400, Wish::new(IntentKind::Roll));
+    game.sent(id(400), Wish::new(IntentKind::Roll));
     game
 }
 
