@@ -12,6 +12,9 @@ use crate::reading::Reading;
 /// Readings that are kept: ten minutes, one a second.
 const READINGS_MAX: usize = 600;
 
+/// Seconds over which a rate reaches in Prometheus at least, since it scrapes every few seconds.
+const PROMETHEUS_SPAN: u32 = 60;
+
 /// The last readings, the newest last.
 #[derive(Default)]
 pub struct History(VecDeque<Reading>);
@@ -109,10 +112,9 @@ impl Expr {
         self.value_at(history, history.len().checked_sub(1)?)
     }
 
-    /// The same in Prometheus' language, for each node by itself. Rates reach over a minute at least there, since it scrapes
-    /// every few seconds.
+    /// The same in Prometheus' language, for each node by itself. Rates reach over a minute at least there.
     pub fn promql(&self) -> String {
-        let span = |seconds: u32| format!("[{}s]", seconds.max(60));
+        let span = |seconds: u32| format!("[{}s]", seconds.max(PROMETHEUS_SPAN));
         match *self {
             Self::Now(name) => name.to_owned(),
             Self::Rate(name, seconds) => format!("sum by (instance) (rate({name}{}))", span(seconds)),
@@ -125,6 +127,18 @@ impl Expr {
             Self::Less(a, b) => joined(a, "-", b),
             Self::Sum(a, b) => joined(a, "+", b),
             Self::Fixed(number) => format!("vector({number})"),
+        }
+    }
+
+    /// By how many seconds longer than here one event is seen in Prometheus, whose rates reach over more.
+    pub fn seen_longer(&self) -> u32 {
+        match *self {
+            Self::Rate(_, seconds)
+            | Self::Increase(_, seconds)
+            | Self::Growth(_, seconds)
+            | Self::Quantile(_, _, seconds) => PROMETHEUS_SPAN.saturating_sub(seconds),
+            Self::Ratio(a, b) | Self::Less(a, b) | Self::Sum(a, b) => a.seen_longer().max(b.seen_longer()),
+            Self::Now(_) | Self::Fixed(_) => 0,
         }
     }
 

@@ -85,10 +85,12 @@ pub fn prometheus_rules() -> String {
             // What shrinks by itself is never used up.
             let positive = if rule.side == Side::Below { " >= 0" } else { "" };
             let expr = rule.value.promql();
+            // What happens once is seen for longer there, and is no more of an alert than here.
+            let long = seconds + rule.value.seen_longer();
             // Writing to a string cannot fail.
             let _ = write!(
                 text,
-                "  - alert: {}\n    expr: ({expr}){positive} {side} {value}\n    for: {seconds}s\n    labels: {{severity: {}}}\n    \
+                "  - alert: {}\n    expr: ({expr}){positive} {side} {value}\n    for: {long}s\n    labels: {{severity: {}}}\n    \
                  annotations:\n      summary: \"{}\"\n      description: \"{}\"\n      runbook: docs/runbook/{}.md\n",
                 rule.name,
                 level.name(),

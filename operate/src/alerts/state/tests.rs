@@ -1,3 +1,5 @@
+mod prometheus;
+
 use node::readings::{BUCKET_ENDS_US, Histogram, TickReadings};
 
 use super::*;
@@ -148,104 +150,6 @@ fn every_rule_fires_in_its_own_trouble_and_clears_after_it() {
     }
 }
 
-/// How often the series of Prometheus' tests have a value, in seconds.
-const EVERY: usize = 10;
-
-/// The series of a metric in those tests, at every reading.
-fn series(name: &str, readings: &[Reading]) -> String {
-    let metric = crate::metrics::metric(name).expect("rules look at metrics");
-    let mut text = String::new();
-    let mut write = |name: &str, values: Vec<Option<f64>>| {
-        let values: Vec<String> =
-            values.iter().map(|value| value.map_or("_".into(), |value| value.to_string())).collect();
-        let name = name.replace('"', "\\\"");
-        text.push_str(&format!("  - {{series: \"{name}\", values: \"{}\"}}\n", values.join(" ")));
-    };
-    if metric.kind() != "histogram" {
-        let values = readings.iter().map(|reading| metric.value(reading));
-        // What is counted by label is in one series: rules add it up.
-        write(&format!("{name}{{instance=\"a\"}}"), values.collect());
-        return text;
-    }
-    let ends = BUCKET_ENDS_US.iter().map(|end| (*end as f64 / 1e6).to_string()).chain(["+Inf".into()]);
-    for (bucket, end) in ends.enumerate() {
-        let below = |reading: &Reading| {
-            let times = metric.times(reading).expect("a histogram");
-            times.counts[..=bucket].iter().sum::<u64>() as f64
-        };
-        let values = readings.iter().map(|reading| Some(below(reading)));
-        write(&format!("{name}_bucket{{instance=\"a\",le=\"{end}\"}}"), values.collect());
-    }
-    text
-}
-
-/// What Prometheus' own tool is to find: in its own trouble a rule fires at each of its levels, and before and after at none.
-fn prometheus_test(name: &str, trouble: Trouble) -> String {
-    let rule = rule_of(name);
-    let all = lived(trouble);
-    let changes = changes(&all);
-    let readings: Vec<Reading> = all.into_iter().step_by(EVERY).collect();
-    // A while before the node's own alert is over: what is a moment's trouble is looked at for minutes.
-    let fires =
-        changes.iter().rev().find(|change| change.level == AlertLevel::None).expect("it clears").at_ms / 1_000 - 30;
-    let mut text = format!("- interval: {EVERY}s\n  name: {name}\n  input_series:\n");
-    let mut names = rule.value.names();
-    names.sort_unstable();
-    names.dedup();
-    names.iter().for_each(|name| text.push_str(&series(name, &readings)));
-    let alerts: Vec<String> = rule
-        .thresholds()
-        .map(|(level, _)| {
-            format!(
-                "{{exp_labels: {{instance: a, severity: {}}}, exp_annotations: {{summary: \"{}\", description: \"{}\", runbook: \"docs/runbook/{}.md\"}}}}",
-                level.name(), rule.title, rule.meaning, rule.page()
-            )
-        })
-        .collect();
-    text.push_str("  alert_rule_test:\n");
-    for (at, alerts) in [(10, String::new()), (fires, alerts.join(", ")), (LASTS + CALM - 10, String::new())] {
-        text.push_str(&format!("  - {{eval_time: {at}s, alertname: {name}, exp_alerts: [{alerts}]}}\n"));
-    }
-    text
-}
-
-/// A node that answers no scrape for two minutes, and then does again.
-const SCRAPE_DOWN_TEST: &str = "\
-- interval: 5s
-  name: ScrapeDown
-  input_series:
-  - {series: 'up{job=\"bitcraps\",instance=\"a\"}', values: '1x11 0x23 1x23'}
-  alert_rule_test:
-  - {eval_time: 100s, alertname: ScrapeDown, exp_alerts: []}
-  - {eval_time: 250s, alertname: ScrapeDown, exp_alerts: []}
-  - eval_time: 170s
-    alertname: ScrapeDown
-    exp_alerts:
-    - exp_labels: {severity: critical, job: bitcraps, instance: a}
-      exp_annotations:
-        summary: a node does not answer
-        description: \"/metrics of a has not answered for a minute: the process is gone, or its machine.\"
-        runbook: docs/runbook/scrape-down.md
-";
-
-#[test]
-fn prometheus_fires_and_clears_each_rule_as_the_node_does() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let rules = root.join("packaging/prometheus/bitcraps.rules.yml");
-    let mut text = format!("rule_files: [{}]\nevaluation_interval: {EVERY}s\ntests:\n", rules.display());
-    TROUBLES.iter().for_each(|(name, trouble)| text.push_str(&prometheus_test(name, *trouble)));
-    text.push_str(SCRAPE_DOWN_TEST);
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("tests.yml");
-    std::fs::write(&file, text).expect("written");
-    let Ok(run) = std::process::Command::new("promtool").args(["test", "rules"]).arg(&file).output() else {
-        println!("promtool is not installed: whether Prometheus fires and clears each rule was left out");
-        return;
-    };
-    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
-    assert!(run.status.success(), "{said}");
-}
-
 /// Hears what is posted to a webhook: the rule and the level of each change.
 fn hear(listener: &std::net::TcpListener, count: usize) -> Vec<String> {
     use std::io::{BufRead, BufReader, Read, Write};
@@ -377,12 +281,20 @@ fn what_is_seldom_is_counted_and_what_is_over_names_its_own_threshold() {
     assert!(fired.ends_with("/s; warning is above 2/s for 30 s"), "{fired}");
 }
 
-/// What a rule says after so many seconds of a trouble.
-fn level_in(name: &str, trouble: Trouble) -> Vec<AlertLevel> {
-    let (mut alerts, mut history, began) = (Alerts::default(), History::default(), Instant::now());
-    let changes = (1..=200_u64).flat_map(|second| {
+/// A node that is in trouble all the time: its reading at each of 200 seconds.
+fn readings_of(trouble: Trouble) -> impl Iterator<Item = Reading> {
+    let began = Instant::now();
+    (1..=200_u64).map(move |second| {
         let mut reading = well(began + SECOND * second as u32, second);
         trouble(&mut reading, second);
+        reading
+    })
+}
+
+/// What a rule says after so many seconds of a trouble.
+fn level_in(name: &str, trouble: Trouble) -> Vec<AlertLevel> {
+    let (mut alerts, mut history) = (Alerts::default(), History::default());
+    let changes = readings_of(trouble).flat_map(|reading| {
         history.push(reading);
         alerts.step(&history)
     });
