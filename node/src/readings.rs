@@ -8,6 +8,7 @@
 //! the next: each word is whole, and all of them only grow or say how it is now.
 
 mod arrivals;
+mod histogram;
 mod laps;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,56 +26,13 @@ use systems::machine::HeldBytes;
 use systems::schedule::SYSTEMS;
 
 use self::arrivals::Arrivals;
+pub use self::histogram::{BUCKET_ENDS_US, Histogram};
 pub(crate) use self::laps::{Lap, Laps};
 use crate::snapshots::SnapshotCounts;
 use crate::totals::Totals;
 
-/// Upper ends of a histogram's buckets, in microseconds; one more bucket takes what is above.
-pub const BUCKET_ENDS_US: [u64; 17] = [
-    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 150_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000,
-];
-
-// A time is looked up by halves, which finds nothing in ends that do not ascend.
-const _: () = {
-    let mut place = 1;
-    while place < BUCKET_ENDS_US.len() {
-        assert!(BUCKET_ENDS_US[place - 1] < BUCKET_ENDS_US[place]);
-        place += 1;
-    }
-};
-
 /// How often readings are published.
 const PUBLISH: Duration = Duration::from_secs(1);
-
-/// How long something took, each time: counted by bucket. Layout: 19 words, no padding. Units: microseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
-#[repr(C)]
-pub struct Histogram {
-    /// How many fell into each bucket alone; the last is above all ends.
-    pub counts: [u64; BUCKET_ENDS_US.len() + 1],
-    /// All times together, in microseconds.
-    pub sum_us: u64,
-}
-
-const _: () = assert!(size_of::<Histogram>() == 19 * size_of::<u64>());
-
-impl Histogram {
-    /// Counts one that took `micros` microseconds.
-    pub fn add_us(&mut self, micros: u64) {
-        self.counts[BUCKET_ENDS_US.partition_point(|end| *end < micros)] += 1;
-        self.sum_us += micros;
-    }
-
-    fn add(&mut self, time: Duration) {
-        self.add_us(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-}
 
 /// Everything that the tick's thread measures. Layout: words of 64 bits, no padding. What ends in `_us` is in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
@@ -120,7 +78,7 @@ pub struct TickReadings {
     pub paid_chips: u64,
     /// Wagers lost.
     pub lost_chips: u64,
-    /// Intents that arrived, from the network and from simulated players.
+    /// Intents and pledges that arrived, from the network and from simulated players.
     pub arrived: u64,
     /// Intents whose signature was verified and that wait or waited for a block.
     pub acknowledged: u64,
@@ -128,8 +86,10 @@ pub struct TickReadings {
     pub known_keys_rests: u64,
     /// Receipts that went out.
     pub receipts: u64,
-    /// Intents that were not taken.
+    /// Intents and pledges that were not taken.
     pub shed: u64,
+    /// Those of them that the node had no room or no time for.
+    pub short: u64,
     /// Alarms: something that must not happen was seen.
     pub alarms: u64,
     /// Snapshots on disk.
@@ -342,10 +302,14 @@ impl Recorder {
         }
     }
 
-    /// Counts the intents that a tick takes, and notes since when each is here: since it was looked for them before.
+    /// Counts the intents and pledges that a tick takes, and notes since when each is here: since it was looked for them before.
     pub fn arrived(&mut self, inputs: &[Input], took_intents: bool) {
         let now = Instant::now();
         for input in inputs {
+            // They are shed and refused among the others, and count among them.
+            if let Input::Pledges { pledges, .. } = input {
+                self.own.arrived += pledges.len() as u64;
+            }
             let Input::Intents { from, intents } = input else { continue };
             self.own.arrived += intents.len() as u64;
             // Players of this process have just acted.
@@ -468,6 +432,7 @@ impl Recorder {
             lost_chips: counts.lost,
             receipts: totals.receipts,
             shed: totals.shed,
+            short: totals.short,
             snapshots_taken: now.snapshots.taken,
             snapshots_failed: now.snapshots.failed,
             snapshot_waits: now.snapshots.waits,

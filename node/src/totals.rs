@@ -25,8 +25,10 @@ pub struct Totals {
     pub receipts: u64,
     /// Receipts that were refusals before any block.
     pub turned_away: u64,
-    /// Intents that this node did not take.
+    /// Intents and pledges that this node did not take.
     pub shed: u64,
+    /// Those of them that it had no room or no time for.
+    pub short: u64,
     /// Receipts that were refusals, by code.
     pub refusals: BTreeMap<&'static str, u64>,
     /// Ticks that the clock passed by.
@@ -77,7 +79,10 @@ impl Totals {
     /// Adds an output that goes out.
     pub(crate) fn add_output(&mut self, output: &Output) {
         match output {
-            Output::Shed { .. } => self.shed += 1,
+            Output::Shed { reason, .. } => {
+                self.shed += 1;
+                self.short += u64::from(reason.is_shortage());
+            }
             // It goes nowhere from here: who waits for it is at another node, which counts it, or has left.
             Output::Receipt { to: PeerId::NONE, .. } => {}
             Output::Receipt { receipt, .. } => {
@@ -89,6 +94,31 @@ impl Totals {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::io::ShedReason;
+    use engine::message::intent::IntentId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_the_senders_own_fault_is_no_shortage() {
+        let counted = |reason| {
+            let mut totals = Totals::default();
+            let id = IntentId { key: [7; 32], number: 1, mark: [3; 16] };
+            totals.add_output(&Output::Shed { to: PeerId::LOCAL, id, reason });
+            (totals.shed, totals.short)
+        };
+        for (reason, name, _) in ShedReason::ALL {
+            let wanted = match name {
+                "BUSY" | "CLOSED" | "DISK_FULL" | "CLOCK_BEHIND" => (1, 1),
+                _ => (1, 0),
+            };
+            assert_eq!(counted(reason), wanted, "{name}");
         }
     }
 }

@@ -67,6 +67,16 @@ impl ShedReason {
         (Self::NoPledges, "NO_PLEDGES", "no table of this chain takes pledges: its dice follow from the beacon alone"),
     ];
 
+    /// Whether the node is to blame, which is short of room or of time: whatever a sender does, he has none of these from a node
+    /// that has enough of both.
+    pub fn is_shortage(self) -> bool {
+        match self {
+            Self::Busy | Self::Closed | Self::DiskFull | Self::ClockBehind => true,
+            Self::RateLimit | Self::NoCredit | Self::OpenRate => false,
+            Self::Malformed | Self::NumberWaits | Self::Moved | Self::NoPledges => false,
+        }
+    }
+
     /// The name that output uses.
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize - 1].1

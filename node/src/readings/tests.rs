@@ -33,7 +33,7 @@ fn what_was_published_is_what_is_read() {
     ];
     recorder.add_outputs(&alarms.map(Output::Alarm), 0, Instant::now());
     let refused = Refusal::ALL[4].1;
-    let totals = Totals { receipts: 9, refusals: [(refused, 2)].into(), ..Totals::default() };
+    let totals = Totals { receipts: 9, shed: 8, short: 3, refusals: [(refused, 2)].into(), ..Totals::default() };
     let standing = NodeState {
         // One that listens first votes on nothing, and has lost nothing.
         progress: ChainProgress { is_silent: true, ..ChainProgress::default() },
@@ -56,7 +56,7 @@ fn what_was_published_is_what_is_read() {
     recorder.publish(&totals, &standing);
     let read = shared.read();
     assert_eq!((read.receipts, read.unanswered, read.unsynced_ticks), (9, 5, 1));
-    assert_eq!(read.height_under_way, 1);
+    assert_eq!((read.shed, read.short, read.height_under_way), (8, 3, 1));
     assert_eq!((read.validators, read.heard, read.block_interval_ms), (4, 2, 40));
     assert_eq!((read.quorum(), read.lacks_quorum()), (3, true), "two of four are no quorum");
     assert_eq!((read.known_keys_rests, read.past_gone, read.lost_its_votes), (6, 1, 0));

@@ -97,18 +97,20 @@ impl Node {
         // What came before is kept in its order: only intents that come now are turned away, which whoever sent them
         // sends again.
         let kept = self.inputs.len();
+        let mut took_intents = false;
         if network.is_flowing() {
-            let took_intents = match kept < DISK_FULL_INPUTS_MAX {
+            took_intents = match kept < DISK_FULL_INPUTS_MAX {
                 true => network.take_inputs(&mut self.inputs),
                 false => {
                     network.take_intents(&mut self.inputs);
                     true
                 }
             };
-            self.recorder.arrived(&self.inputs[kept..], took_intents);
         }
-        let mut shed = waiting::turn_away(&mut self.inputs, kept);
-        self.totals.shed += shed.len() as u64;
+        let (gone, mut shed) = waiting::turn_away(&mut self.inputs, kept);
+        // What is kept arrives with the tick that takes it.
+        self.recorder.arrived(&gone, took_intents);
+        shed.iter().for_each(|output| self.totals.add_output(output));
         // What is turned away waits for nothing: sent again, it counts from then.
         self.recorder.leaves(&shed);
         network.send(&mut shed);

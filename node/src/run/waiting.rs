@@ -20,18 +20,18 @@ use engine::message::pledge::PledgeRow;
 // A crowd's openings have room, and no more than a few MiB of it.
 const _: () = assert!(DISK_FULL_PLEDGES_MAX * size_of::<PledgeRow>() <= 4 << 20);
 
-/// Keeps of the inputs from place `from` on what is of use once there is room again. Gives what those hear whose intents, or
-/// pledges, were not taken.
-pub(super) fn turn_away(inputs: &mut Vec<Input>, from: usize) -> Vec<Output> {
+/// Keeps of the inputs from place `from` on what is of use once there is room again. Gives what goes, and what those hear whose
+/// intents, or pledges, were not taken.
+pub(super) fn turn_away(inputs: &mut Vec<Input>, from: usize) -> (Vec<Input>, Vec<Output>) {
     assert!(from <= inputs.len(), "what was kept before is kept");
     if from == inputs.len() {
-        return Vec::new();
+        return (Vec::new(), Vec::new());
     }
     let mut shed = Vec::new();
     let mut turn = |to: PeerId, id: IntentId| shed.push(Output::Shed { to, id, reason: ShedReason::DiskFull });
     let mut room = DISK_FULL_PLEDGES_MAX - pledges(&inputs[..from]).min(DISK_FULL_PLEDGES_MAX);
     let (mut said, mut left) = (false, false);
-    // What goes is dropped here; what is turned away is answered.
+    // What is turned away is answered.
     let goes = |input: &mut Input| match input {
         Input::Intents { from, intents } => {
             intents.iter().for_each(|intent| turn(*from, intent.id()));
@@ -57,14 +57,14 @@ pub(super) fn turn_away(inputs: &mut Vec<Input>, from: usize) -> Vec<Output> {
         }
         Input::Joined { .. } | Input::Offended { .. } | Input::Watch { .. } | Input::Synced { .. } => false,
     };
-    inputs.extract_if(from.., goes).for_each(drop);
+    let gone = inputs.extract_if(from.., goes).collect();
     if said {
         keep_last_said(inputs);
     }
     if left {
         forget_gone(inputs);
     }
-    shed
+    (gone, shed)
 }
 
 /// Whether a node says it once, of itself, and not again until it changes.
@@ -148,7 +148,7 @@ mod tests {
             let more =
                 [votes(1), Input::RoundTrip { peer: peer(1), micros: 2 }, told.clone(), standing(1, round), watches(1)];
             inputs.extend(more);
-            assert!(turn_away(&mut inputs, from).is_empty(), "nobody waits for an answer");
+            assert!(turn_away(&mut inputs, from).1.is_empty(), "nobody waits for an answer");
         }
         let before = Input::RoundTrip { peer: peer(1), micros: 1 };
         let kept = [before, joined(1), watches(1), watches(1), watches(1), watches(1), standing(1, 9), watches(1)];
@@ -161,12 +161,12 @@ mod tests {
         for slot in 1..100 {
             let from = inputs.len();
             inputs.extend([joined(slot), standing(slot, 7), watches(slot), Input::Left(peer(slot))]);
-            assert!(turn_away(&mut inputs, from).is_empty());
+            assert!(turn_away(&mut inputs, from).1.is_empty());
         }
         assert_eq!(inputs, [joined(0)]);
         let more = [joined(5), Input::Offended { peer: peer(5), offence: Offence::BadSignature }];
         inputs.extend(more.into_iter().chain([Input::Left(peer(5)), Input::Left(peer(9))]));
-        assert!(turn_away(&mut inputs, 1).is_empty());
+        assert!(turn_away(&mut inputs, 1).1.is_empty());
         assert_eq!(inputs.len(), 5, "what one did is held against it, and one that was there before has left");
     }
 
@@ -175,7 +175,8 @@ mod tests {
         let pledges = |count| Input::Pledges { from: peer(1), pledges: vec![PledgeRow::zeroed(); count] };
         let mut inputs = vec![pledges(DISK_FULL_PLEDGES_MAX - 5)];
         inputs.extend([pledges(3), pledges(3), pledges(2)]);
-        let shed = turn_away(&mut inputs, 1);
+        let (gone, shed) = turn_away(&mut inputs, 1);
+        assert_eq!(gone, [pledges(3)]);
         assert_eq!((shed.len(), self::pledges(&inputs)), (3, DISK_FULL_PLEDGES_MAX));
         let is_told = |output: &Output| matches!(output, Output::Shed { reason: ShedReason::DiskFull, .. });
         assert!(shed.iter().all(is_told), "whoever sent them hears it");

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use bytemuck::Zeroable;
 use engine::PeerId;
 use engine::io::{ChainProgress, Input, Output, ShedReason, Watched};
-use engine::limits::DISK_FULL_INPUTS_MAX;
+use engine::limits::{DISK_FULL_INPUTS_MAX, DISK_FULL_PLEDGES_MAX};
 use engine::message::block::{Decided, Retired};
 use engine::message::intent::{Intent, IntentBody, IntentKind};
+use engine::message::pledge::PledgeRow;
 use load::dev::{DevConfig, open_on};
 use node::clock::Pace;
 use node::config::retire;
@@ -102,7 +104,7 @@ fn a_full_disk_stops_intents_and_loses_nothing() {
         node.readings().read()
     };
     let (first, second) = (wait(), wait());
-    let (arrived, turned_away) = (second.arrived - first.arrived, second.shed - first.shed);
+    let (arrived, turned_away) = (second.arrived - first.arrived, second.short - first.short);
     assert!(turned_away > 0 && arrived == turned_away, "of {arrived} that arrived {turned_away} were turned away");
     assert_eq!((node.totals.height, receipts()), (height, promised), "nothing is settled or promised meanwhile");
     assert!(shed() > 10, "{} were told", shed());
@@ -175,6 +177,54 @@ fn a_disk_that_is_full_for_long_turns_every_intent_away() {
             assert_eq!(shed(), before + 1);
         }
     }
+}
+
+/// What is kept of pledges arrives when it is taken, and what is turned away of them has arrived as the intents have.
+#[test]
+fn pledges_that_a_full_disk_turns_away_have_arrived() {
+    let disk = FaultyBackend::new(14);
+    let mut node = node_on(&disk).expect("a new session");
+    run_to(&mut node, 10);
+    let (heard, others) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (chain, key) = (node.machine().setup().chain, PlayerKey::from_seed(&[77; 32]));
+    let guest = Guest { key, chain, now_s: 0, number: 0, heard };
+    node.listen(Crowd { guest, others: Arc::clone(&others) });
+    run_to(&mut node, 12);
+    disk.set_room(Some(disk.used()));
+    while node.totals.disk_full.is_none() {
+        node.step().expect("a full disk is no failure");
+    }
+    let says = |count| {
+        let pledges = vec![PledgeRow::zeroed(); count];
+        *others.lock().expect("one thread") = vec![Input::Pledges { from: GUEST, pledges }];
+    };
+    // Until readings are published.
+    let wait = |node: &mut Node| {
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(1_200);
+        while std::time::Instant::now() < until {
+            node.step().expect("a full disk is no failure");
+        }
+        node.readings().read()
+    };
+    let before = wait(&mut node);
+    says(DISK_FULL_PLEDGES_MAX);
+    node.step().expect("a full disk is no failure");
+    says(3);
+    let (first, second) = (wait(&mut node), wait(&mut node));
+    let intents = first.arrived - before.arrived;
+    assert!(intents < DISK_FULL_PLEDGES_MAX as u64, "{intents} arrived, without those that are kept");
+    let (arrived, shed) = (second.arrived - first.arrived, second.shed - first.shed);
+    assert!(arrived == shed && shed.is_multiple_of(4), "of {arrived} that arrived {shed} were turned away");
+    assert_eq!(second.short - first.short, shed);
+
+    others.lock().expect("one thread").clear();
+    disk.set_room(None);
+    run_to(&mut node, second.settled + 5);
+    let last = wait(&mut node);
+    // No table of this chain takes any: they are turned away, and the node is short of nothing.
+    let kept = DISK_FULL_PLEDGES_MAX as u64;
+    assert!(last.arrived - second.arrived >= kept && last.shed - second.shed >= kept);
+    assert!(last.short - second.short < kept);
 }
 
 /// A guest who sends the same intents in each tick until each has its receipt, as whoever is turned away does.

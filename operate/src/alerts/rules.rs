@@ -327,7 +327,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         name: "Shedding",
         value: Ratio(
-            &Sum(&Rate("bitcraps_intents_shed_total", 30), &EDGE_BUSY),
+            &Sum(&Rate("bitcraps_intents_short_total", 30), &EDGE_BUSY),
             &Sum(&Rate("bitcraps_intents_arrived_total", 30), &EDGE_BUSY),
         ),
         unit: Unit::Ratio,
@@ -335,7 +335,7 @@ pub const RULES: &[Rule] = &[
         warning: at(0.01, 30),
         critical: at(0.1, 30),
         title: "intents are not taken",
-        meaning: "Queues are full, or intents come too late. Clients are told, and send them again.",
+        meaning: "The node has no room for them, or no time: queues are full, its disk is, it ends, or its clock was set back. Clients are told, and send them again. What a sender is to blame for is not counted.",
         steps: &[
             "Look at intents without a receipt, at disk syncs and at ticks: what is slow fills the queue before it.",
             "If one connection sends most of them, lower `net.intents_per_connection_per_s`.",

@@ -156,7 +156,7 @@ pub(super) const METRICS: &[Metric] = &[
         "Alarms: something was seen that must not happen, such as two votes of one validator.",
     ),
     // Intents.
-    counter("bitcraps_intents_arrived_total", tick!(arrived), "Intents that reached the tick."),
+    counter("bitcraps_intents_arrived_total", tick!(arrived), "Intents, pledges and openings that reached the tick."),
     counter(
         "bitcraps_intents_verified_total",
         tick!(acknowledged),
@@ -168,7 +168,12 @@ pub(super) const METRICS: &[Metric] = &[
         "Times that a signature which was false, or which only ZIP-215 takes, made the keys that are known rest for the next 64 batches of intents: each costs more meanwhile.",
     ),
     counter("bitcraps_intents_applied_total", tick!(applied), "Intents that blocks applied."),
-    counter("bitcraps_intents_shed_total", tick!(shed), "Intents that the tick did not take; they may be sent again."),
+    counter("bitcraps_intents_shed_total", tick!(shed), "Intents, pledges and openings that the tick did not take."),
+    counter(
+        "bitcraps_intents_short_total",
+        tick!(short),
+        "Of them, those that the node had no room or no time for, which may be sent again: BUSY, CLOSED, DISK_FULL and CLOCK_BEHIND.",
+    ),
     counter("bitcraps_receipts_total", tick!(receipts), "Receipts that went out, settled and refused."),
     Metric {
         name: "bitcraps_intents_refused_total",

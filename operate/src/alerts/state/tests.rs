@@ -63,7 +63,7 @@ const TROUBLES: &[(&str, Trouble)] = &[
     ("SyncSlow", |reading, second| took(&mut reading.tick.sync, 400_000, 40 * second)),
     ("TicksOverrun", |reading, second| reading.tick.ticks_overrun += 190 * second),
     ("TicksMissed", |reading, second| reading.tick.ticks_missed += 150 * second),
-    ("Shedding", |reading, second| reading.tick.shed += 50 * second),
+    ("Shedding", |reading, second| reading.tick.short += 50 * second),
     ("IntentsWaiting", |reading, _| reading.tick.unanswered = engine::limits::PENDING_MAX as u64),
     ("CpuHigh", |reading, second| reading.process.cpu_seconds = Some(2.0 * second as f64)),
     ("DiskLow", |reading, _| reading.disk_free_bytes = Some(1 << 20)),
@@ -367,9 +367,12 @@ fn what_the_network_sheds_for_a_tick_that_is_behind_is_shed() {
     assert_eq!(level_in("Shedding", few), [AlertLevel::Warning], "3 of 103");
     let none: Trouble = |reading, second| {
         reading.network = None;
-        reading.tick.shed = 50 * second;
+        reading.tick.short = 50 * second;
     };
     assert_eq!(level_in("Shedding", none), [AlertLevel::Critical], "a node without a network sheds too");
+    // Nor is what no node would take: anybody may send that for nothing.
+    let malformed: Trouble = |reading, second| reading.tick.shed = 50 * second;
+    assert_eq!(level_in("Shedding", malformed), []);
 }
 
 #[test]

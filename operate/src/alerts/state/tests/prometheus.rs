@@ -82,7 +82,7 @@ const ONCE: &[(&str, Trouble)] = &[
     ("TicksMissed", |reading, second| reading.tick.ticks_missed = if second < 60 { 0 } else { 600 }),
     ("Shedding", |reading, second| {
         let came = u64::from(second >= 60);
-        (reading.tick.arrived, reading.tick.shed) = (came, came);
+        (reading.tick.arrived, reading.tick.short) = (came, came);
     }),
 ];
 
