@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 use engine::PeerId;
-use engine::io::{AlarmLevel, ChainProgress, Input, Output, SlotList};
+use engine::io::{AlarmLevel, ChainProgress, Input, Output, ShedReason, SlotList};
 use engine::limits::UNSYNCED_TICKS_MAX;
 use engine::message::refusal::Refusal;
 use engine::message::vote::quorum;
@@ -336,6 +336,8 @@ impl Recorder {
                         self.own.acknowledgement.add(waited);
                     }
                 }
+                // It waits on, for a receipt that goes over the later connection.
+                Output::Shed { reason: ShedReason::Moved, .. } => {}
                 Output::Shed { id, .. } => {
                     // What was shed gets no receipt: its place is free for another, and nothing is measured.
                     let _ = self.arrivals.take(id, now);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::io::{Output, Verdict};
+use engine::io::{Output, ShedReason, Verdict};
 use engine::{Hash, Height, PeerId};
 use systems::{Counts, Machine};
 
@@ -79,6 +79,8 @@ impl Totals {
     /// Adds an output that goes out.
     pub(crate) fn add_output(&mut self, output: &Output) {
         match output {
+            // It was taken, and goes on to wait: its receipt goes over the later connection.
+            Output::Shed { reason: ShedReason::Moved, .. } => {}
             Output::Shed { reason, .. } => {
                 self.shed += 1;
                 self.short += u64::from(reason.is_shortage());
@@ -100,13 +102,12 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
-    use engine::io::ShedReason;
     use engine::message::intent::IntentId;
 
     use super::*;
 
     #[test]
-    fn what_is_the_senders_own_fault_is_no_shortage() {
+    fn what_is_the_senders_own_fault_is_no_shortage_and_what_moved_was_taken() {
         let counted = |reason| {
             let mut totals = Totals::default();
             let id = IntentId { key: [7; 32], number: 1, mark: [3; 16] };
@@ -116,6 +117,7 @@ mod tests {
         for (reason, name, _) in ShedReason::ALL {
             let wanted = match name {
                 "BUSY" | "CLOSED" | "DISK_FULL" | "CLOCK_BEHIND" => (1, 1),
+                "MOVED" => (0, 0),
                 _ => (1, 0),
             };
             assert_eq!(counted(reason), wanted, "{name}");

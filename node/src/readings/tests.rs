@@ -1,4 +1,5 @@
-use engine::io::Alarm;
+use engine::io::{Alarm, Receipt, Verdict};
+use engine::message::intent::Intent;
 
 use super::*;
 
@@ -74,4 +75,23 @@ fn what_was_published_is_what_is_read() {
     assert_eq!((name, inputs.count(), inputs.sum_us, root.sum_us), ("take_inputs", 2, 1, 2_000));
     assert_eq!(systems.iter().map(|(_, times)| times.count()).sum::<u64>(), 3);
     assert_eq!(read.missing_shares().slots().collect::<Vec<_>>(), [3, 70]);
+}
+
+/// Its player comes back over another connection, and is told over the one before that the intent moved.
+#[test]
+fn an_intent_that_moved_is_measured_when_its_receipt_leaves() {
+    let mut recorder = Recorder::new();
+    let (before, now) = (PeerId { slot: 1, generation: 0 }, PeerId { slot: 2, generation: 0 });
+    let intent = Intent::zeroed();
+    let id = intent.id();
+    recorder.arrived(&[Input::Intents { from: before, intents: vec![intent] }], true);
+    recorder.arrived(&[Input::Intents { from: now, intents: vec![intent] }], true);
+    recorder.leaves(&[Output::Shed { to: before, id, reason: ShedReason::Moved }]);
+    let receipt = Receipt { id, height: engine::Height(3), index: 0, verdict: Verdict::Applied };
+    recorder.leaves(&[Output::Receipt { to: now, receipt }]);
+    assert_eq!(recorder.own.receipt.count(), 1);
+    // What was turned away waits for none.
+    recorder.arrived(&[Input::Intents { from: now, intents: vec![intent] }], true);
+    recorder.leaves(&[Output::Shed { to: now, id, reason: ShedReason::Busy }, Output::Receipt { to: now, receipt }]);
+    assert_eq!(recorder.own.receipt.count(), 1);
 }
