@@ -75,7 +75,11 @@ fn wrong(what: &'static str, found: impl Into<String>, advice: impl Into<String>
 /// node runs now, so that its addresses are taken by itself.
 pub fn look(config: &Config, runs: bool, journal: u64) -> Vec<Finding> {
     let machine = Machine::take();
-    let mut findings = vec![processors(config, machine.cpus), vectors(), memory(config, machine.memory_bytes)];
+    let mut findings = vec![
+        processors(config, machine.cpus.map(|cpus| cpus.max(1.0) as u64)),
+        vectors(),
+        memory(config, machine.memory_bytes),
+    ];
     findings.extend(machine.memory_bytes.and_then(|bytes| connections_warning(config, bytes)).map(|found| {
         note("memory of connections", found, "fewer of them, smaller buffers, or a larger memory.budget_bytes")
     }));

@@ -208,7 +208,7 @@ fn thread(folder: &Path) -> Option<ThreadReading> {
 
 impl Pressure {
     /// The pressure now: that of a control group where the system tells it, else the machine's.
-    pub fn take(group: Option<&MemoryGroup>) -> Self {
+    pub fn take(group: Option<&ControlGroup>) -> Self {
         let read = |name: &str| {
             let own = group.and_then(|group| group.read(None, &format!("{name}.pressure")));
             waited(&own.or_else(|| fs::read_to_string(Path::new("/proc/pressure").join(name)).ok())?)
@@ -226,8 +226,8 @@ fn waited(text: &str) -> Option<f64> {
 /// What may be used of the machine, as far as this process is told.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Machine {
-    /// Processors.
-    pub cpus: Option<u64>,
+    /// Processors; a fraction where a control group has time of so many.
+    pub cpus: Option<f64>,
     /// Bytes of memory: those of the control group if it has a bound, else the machine's.
     pub memory_bytes: Option<u64>,
     /// Files that may be open.
@@ -239,37 +239,60 @@ impl Machine {
     pub fn take() -> Self {
         let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| field(&text, "MemTotal"));
         let total = total.map(|kib| kib * 1_024);
-        let bound = MemoryGroup::of_this_process().and_then(|group| group.bound());
+        let bound = ControlGroup::of_this_process().and_then(|group| group.bound());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         Self {
-            cpus: std::thread::available_parallelism().ok().map(|cpus| cpus.get() as u64),
+            cpus: std::thread::available_parallelism()
+                .ok()
+                .map(|whole| cpus(whole.get() as f64, &status, &own_groups("cpu"))),
             memory_bytes: bound.into_iter().chain(total).min(),
             files_max: files_max(&limits),
         }
     }
 }
 
+/// Processors that may be used, where a program may have so many workers: their count has the time of a control group rounded down,
+/// and a node would call itself busy that has a third left.
+fn cpus(whole: f64, status: &str, groups: &[ControlGroup]) -> f64 {
+    match groups.iter().filter_map(ControlGroup::cpus).min_by(f64::total_cmp) {
+        Some(time) if time < whole + 1.0 => allowed(status).map_or(time, |allowed| time.min(allowed as f64)),
+        // There is no bound, or more time than processors.
+        _ => whole,
+    }
+}
+
+/// How many processors a process may run on, as its status has them: `Cpus_allowed_list: 0-3,8`.
+fn allowed(status: &str) -> Option<u64> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let count = |range: &str| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        Some(to.parse::<u64>().ok()?.checked_sub(from.parse().ok()?)? + 1)
+    };
+    list.trim().split(',').map(count).sum()
+}
+
 fn files_max(limits: &str) -> Option<u64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
 }
 
-/// A control group that bounds memory.
+/// A control group that may bound memory, or the time of processors.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MemoryGroup {
+pub struct ControlGroup {
     folder: PathBuf,
     /// Whether it is one of version 2, in which a group has one folder for all of its bounds.
     is_unified: bool,
 }
 
-impl MemoryGroup {
-    /// The narrowest of those that this process is in, if any is bounded.
+impl ControlGroup {
+    /// Of those that this process is in the one that bounds memory most, if any does.
     pub fn of_this_process() -> Option<Self> {
-        own_groups().into_iter().filter(|group| group.bound().is_some()).min_by_key(Self::bound)
+        own_groups("memory").into_iter().filter(|group| group.bound().is_some()).min_by_key(Self::bound)
     }
 
     /// The one of version 2 that this process is in, bounded or not: its pressure is this process' own.
     pub fn unified() -> Option<Self> {
-        own_groups().into_iter().find(|group| group.is_unified)
+        own_groups("memory").into_iter().find(|group| group.is_unified)
     }
 
     /// A file of it by its name in version 1, if it has one there, and in version 2.
@@ -285,6 +308,19 @@ impl MemoryGroup {
         (bound < 1 << 60).then_some(bound)
     }
 
+    /// The time of how many processors they may have together.
+    fn cpus(&self) -> Option<f64> {
+        let first = || {
+            let (quota, period) = ("cpu.cfs_quota_us", "cpu.cfs_period_us");
+            Some(format!("{} {}", self.read(Some(quota), "")?, self.read(Some(period), "")?))
+        };
+        let text = if self.is_unified { self.read(None, "cpu.max") } else { first() }?;
+        let mut numbers = text.split_whitespace();
+        // Without a bound there is `max` in version 2, and -1 in version 1.
+        let (quota, period): (f64, f64) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        (quota > 0.0 && period > 0.0).then_some(quota / period)
+    }
+
     /// Bytes that they have, without files that nobody used for a while: those the system takes back first.
     pub fn used(&self) -> Option<u64> {
         let used: u64 = self.read(Some("memory.usage_in_bytes"), "memory.current")?.trim().parse().ok()?;
@@ -295,24 +331,26 @@ impl MemoryGroup {
     }
 }
 
-fn own_groups() -> Vec<MemoryGroup> {
-    groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+fn own_groups(controller: &str) -> Vec<ControlGroup> {
+    groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default(), controller)
 }
 
-/// The control groups that may bound this process's memory: its own and those above them, in both versions.
-fn groups(text: &str) -> Vec<MemoryGroup> {
+/// The control groups that may bound what this process has of something: its own and those above them, in both versions.
+fn groups(text: &str, controller: &str) -> Vec<ControlGroup> {
     let mut found = Vec::new();
     for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
         let is_unified = controllers.is_empty();
         let root = match is_unified {
-            true => Path::new("/sys/fs/cgroup"),
-            false if controllers.split(',').any(|one| one == "memory") => Path::new("/sys/fs/cgroup/memory"),
+            true => PathBuf::from("/sys/fs/cgroup"),
+            false if controllers.split(',').any(|one| one == controller) => {
+                Path::new("/sys/fs/cgroup").join(controller)
+            }
             false => continue,
         };
         let path = Path::new(path.trim_start_matches('/'));
-        found.extend(path.ancestors().map(|above| MemoryGroup { folder: root.join(above), is_unified }));
+        found.extend(path.ancestors().map(|above| ControlGroup { folder: root.join(above), is_unified }));
     }
     found
 }
@@ -331,7 +369,7 @@ mod tests {
 
     #[test]
     fn both_versions_of_control_groups_bound_memory() {
-        let found = groups("3:cpu,memory:/a/b\n0::/c\n2:freezer:/d\n");
+        let found = groups("3:cpu,memory:/a/b\n0::/c\n2:freezer:/d\n", "memory");
         let names: Vec<_> =
             found.iter().map(|group| (group.folder.to_str().expect("plain"), group.is_unified)).collect();
         assert_eq!(
@@ -344,13 +382,39 @@ mod tests {
                 ("/sys/fs/cgroup/", true),
             ]
         );
+        let found = groups("3:cpu,cpuacct:/a\n4:memory:/b\n", "cpu");
+        assert_eq!(found[0].folder, Path::new("/sys/fs/cgroup/cpu/a"));
+        assert_eq!(found.len(), 2, "its own and the one above");
+    }
+
+    #[test]
+    fn a_group_tells_the_time_of_how_many_processors_it_has() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+        let group = |is_unified| ControlGroup { folder: dir.path().to_owned(), is_unified };
+        let of = |whole: f64, list: &str| {
+            cpus(whole, &format!("Cpus_allowed:\tff\nCpus_allowed_list:\t{list}\n"), &[group(true), group(false)])
+        };
+        assert_eq!(of(4.0, "0-3"), 4.0, "no group says anything");
+        write("cpu.max", "max 100000\n");
+        write("cpu.cfs_quota_us", "-1\n");
+        write("cpu.cfs_period_us", "100000\n");
+        assert_eq!((group(true).cpus(), group(false).cpus(), of(4.0, "0-3")), (None, None, 4.0), "none has a bound");
+        write("cpu.max", "150000 100000\n");
+        assert_eq!((group(true).cpus(), of(1.0, "0-3"), of(1.0, "2")), (Some(1.5), 1.5, 1.0));
+        write("cpu.max", "850000 100000\n");
+        assert_eq!(of(4.0, "0-127"), 4.0, "there are no more, although the system lists places for others");
+        write("cpu.cfs_quota_us", "50000\n");
+        assert_eq!((group(false).cpus(), of(1.0, "0-3")), (Some(0.5), 0.5), "the narrowest counts");
+        let listed = ["0-3,8", "3-1", ""].map(|list| allowed(&format!("Cpus_allowed_list:\t{list}\n")));
+        assert_eq!(listed, [Some(5), None, None]);
     }
 
     #[test]
     fn a_group_tells_its_bound_its_use_and_in_version_2_what_waits() {
         let dir = tempfile::tempdir().expect("a directory");
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
-        let group = |is_unified| MemoryGroup { folder: dir.path().to_owned(), is_unified };
+        let group = |is_unified| ControlGroup { folder: dir.path().to_owned(), is_unified };
         write("memory.limit_in_bytes", "9223372036854771712\n");
         write("memory.usage_in_bytes", "700\n");
         write("memory.stat", "inactive_file 5\ntotal_inactive_file 300\n");

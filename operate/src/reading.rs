@@ -14,7 +14,7 @@ use node::threads::WatchedThread;
 use node::throttles::Throttles;
 
 use crate::past::PastCommand;
-use crate::process::{EndedThreads, Machine, MemoryGroup, Pressure, ProcessReading, has_ended};
+use crate::process::{ControlGroup, EndedThreads, Machine, Pressure, ProcessReading, has_ended};
 use crate::resources::level::{Level, Resource};
 
 /// How often the network's thread turns, at least.
@@ -309,8 +309,8 @@ impl Reading {
 pub struct Reader {
     sources: Sources,
     machine: Machine,
-    group: Option<MemoryGroup>,
-    unified: Option<MemoryGroup>,
+    group: Option<ControlGroup>,
+    unified: Option<ControlGroup>,
     memory_budget: u64,
     started: Instant,
     ended: EndedThreads,
@@ -319,7 +319,7 @@ pub struct Reader {
 impl Reader {
     /// Readings of a node that starts now.
     pub fn new(sources: Sources) -> Self {
-        let (machine, group, unified) = (Machine::take(), MemoryGroup::of_this_process(), MemoryGroup::unified());
+        let (machine, group, unified) = (Machine::take(), ControlGroup::of_this_process(), ControlGroup::unified());
         let (started, ended) = (Instant::now(), EndedThreads::default());
         Self { sources, machine, group, unified, memory_budget: 0, started, ended }
     }

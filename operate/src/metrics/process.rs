@@ -30,7 +30,12 @@ pub(super) const METRICS: &[Metric] = &[
         }),
         help: "Processor time of its threads, by name, also of those that have ended.",
     },
-    gauge("bitcraps_cpus", Unit::Count, system!(machine.cpus), "Processors that it may use."),
+    gauge(
+        "bitcraps_cpus",
+        Unit::Count,
+        system!(machine.cpus),
+        "Processors that it may use; a fraction where its control group has time of so many.",
+    ),
     gauge(
         "bitcraps_memory_bytes",
         Unit::Bytes,

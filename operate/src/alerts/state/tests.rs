@@ -26,7 +26,7 @@ fn well(at: Instant, second: u64) -> Reading {
     reading.process.memory_bytes = Some(500);
     reading.process.cpu_seconds = Some(0.1 * second as f64);
     reading.process.files = Some(10);
-    reading.machine.cpus = Some(2);
+    reading.machine.cpus = Some(2.0);
     reading.machine.files_max = Some(1_000);
     reading.disk_free_bytes = Some(1 << 40);
     reading.session_bytes = Some(1 << 20);
