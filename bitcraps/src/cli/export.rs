@@ -14,7 +14,7 @@ use words::{Failure, counted, thousands};
 #[derive(Args, Debug)]
 #[command(
     group = clap::ArgGroup::new("what").required(true).multiple(true),
-    after_help = "Examples:\n  bitcraps export sessions/0001 --csv rows                rolls, bets, actions, payouts, departures, balances\n  bitcraps export sessions/0001 --parquet rows --height 5000\n  bitcraps export sessions/0001 --image state.img         `b3sum state.img` prints the root\n  bitcraps export my-node/session --evidence found.jsonl  validators that signed two things of which only one may be\n\nAmounts are in chips, times in milliseconds since the Unix epoch. A session that a node is writing can be exported."
+    after_help = "Examples:\n  bitcraps export sessions/0001 --csv rows                rolls, bets, actions, payouts, departures, balances\n  bitcraps export sessions/0001 --parquet rows --height 5000\n  bitcraps export sessions/0001 --image state.img         `b3sum state.img` prints the root\n  bitcraps export my-node/session --evidence found.jsonl  validators that signed two things of which only one may be\n\nAmounts are in chips, times moments in UTC: RFC 3339 in CSV, timestamps in Parquet. A session that a node is writing can be exported."
 )]
 pub struct ExportArgs {
     /// The session's directory.

@@ -245,7 +245,14 @@ fn a_session_is_looked_after_from_the_command_line() {
     let exported =
         json(&bitcraps(&["export", text(&session), "--csv", text(&rows), "--height", "50", "--output", "json"]));
     assert_eq!((&exported["height"], exported["files"].as_array().map(Vec::len)), (&50.into(), Some(12)));
-    assert!(rows.join("payouts.csv").is_file());
+    let payouts = std::fs::read_to_string(rows.join("payouts.csv")).expect("a table");
+    let (head, row) = payouts.split_once('\n').expect("a head");
+    let at = head.split(',').position(|column| column == "block_time").expect("each row has its moment");
+    let moment = row.split(',').nth(at).expect("a payout");
+    assert!(moment.len() == "2026-01-01T00:00:00.000Z".len() && moment.ends_with('Z'), "{moment}");
+    let help = String::from_utf8_lossy(&bitcraps(&["export", "--help"]).stdout).into_owned();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("moments in UTC: RFC 3339 in CSV, timestamps in Parquet."), "{help}");
 
     let segment = copy.join("journal/00000001.seg");
     let mut bytes = std::fs::read(&segment).expect("a segment");
