@@ -347,7 +347,7 @@ fn people(history: &History, reader: Option<u32>, answer: &Answer) -> std::io::R
     let setup = history.setup();
     let mut table = Table::new();
     table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_header(["height", "time", "table", "what happened", "chips", "rail", "cage"]);
+    table.set_header(["height", "time (UTC)", "table", "what happened", "chips", "rail", "cage"]);
     let mut last = None;
     for entry in &answer.entries {
         // What a height has in common stands once.
@@ -377,7 +377,7 @@ fn people(history: &History, reader: Option<u32>, answer: &Answer) -> std::io::R
     Ok(())
 }
 
-/// A moment of block time, to the second.
+/// A moment of block time in UTC, to the second.
 fn clock(time_ms: u64) -> String {
     let moment = i64::try_from(time_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     moment.map_or_else(|| time_ms.to_string(), |moment| moment.strftime("%F %T").to_string())
