@@ -27,7 +27,7 @@ pub struct Stats {
     pub decided: u64,
     /// The last settled height.
     pub settled: u64,
-    /// That height's block time, in milliseconds since the Unix epoch.
+    /// The first height's block time, in milliseconds since the Unix epoch.
     pub first_time_ms: u64,
     /// The last height's block time.
     pub last_time_ms: u64,
