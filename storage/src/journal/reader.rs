@@ -373,9 +373,12 @@ impl JournalReader {
             let at = (begun + (above - begun) / 2).max(above.saturating_sub(step));
             step *= 2;
             assert!(begun < at && at < above, "each look leaves fewer segments");
-            match self.index_of(at - 1)?.filter(|index| index.last < self.from) {
-                Some(index) => (begun, before) = (at, Some(index)),
-                None => above = at,
+            // An index that cannot be read is passed over: the next one says enough, unless this one is needed, and then the segment
+            // that has it is the one that is begun with.
+            let readable = (at..above).find_map(|at| self.index_of(at - 1).ok().map(|index| (at, index)));
+            match readable {
+                Some((at, Some(index))) if index.last < self.from => (begun, before) = (at, Some(index)),
+                _ => above = at,
             }
         }
         if let Some(index) = before {

@@ -362,3 +362,25 @@ fn whoever_leaps_among_many_segments_looks_at_few_of_them() {
         ask(&mut past, from, 2, HEIGHTS + 5);
     }
 }
+
+/// A start begins at a height, and nodes that catch up ask for others: what is damaged concerns whoever needs it.
+#[test]
+fn a_damaged_index_hinders_nobody_who_does_not_need_it() {
+    let backend = Counted::default();
+    let (_disk, mut past) = written(&backend, (4 << 10) + 1);
+    let files = backend.list(&Path::new(DIR).join("journal")).expect("a folder");
+    assert_eq!(files.len() as u64, HEIGHTS, "each height is a segment");
+    let damaged = HEIGHTS - 3;
+    let file = backend.open(&files[damaged as usize - 1], Access::Write).expect("a file");
+    let end = file.len().expect("a length");
+    file.write_all_at(&[0xff; 4 << 10], end - (4 << 10)).expect("in memory");
+    for from in 1..=HEIGHTS {
+        let opened = JournalReader::open_on(Arc::new(backend.clone()), Path::new(DIR), Height(from));
+        // The marks of its own segment are in it, and whether all before the next one is lower.
+        let is_needed = from == damaged || from == damaged + 1;
+        assert_eq!(opened.is_err(), is_needed, "height {from}");
+        if !is_needed {
+            ask(&mut past, from, 1, HEIGHTS);
+        }
+    }
+}
