@@ -300,7 +300,11 @@ impl Sources {
         let stored = self.snapshots.open(height)?;
         let note = ChainNote::decode(&stored.note)?;
         // The reader of ranges stays where it is: a node that catches up goes on from there with its next question.
-        let found = self.past.another().read(height, 3, last, usize::MAX)?;
+        let mut beside = self.past.another();
+        let found = beside.read(height, 3, last, usize::MAX);
+        // What that one has read through in the last segment nobody need read again.
+        self.past.learn(&beside);
+        let found = found?;
         let [own, next, last] = &found[..] else { return Ok(None) };
         let Some(settled) = own.settled.as_deref().map(Settled::decode).transpose()? else { return Ok(None) };
         let (own, next, last) =

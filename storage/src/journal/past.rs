@@ -41,6 +41,8 @@ struct Open {
     read: VecDeque<Past>,
     /// Nothing more can be read from here.
     ended: bool,
+    /// The journal has no block of the height that comes next any more, or never had one.
+    gone: bool,
 }
 
 impl PastReader {
@@ -55,6 +57,11 @@ impl PastReader {
         Self { backend: self.backend.clone(), dir: self.dir.clone(), open: None, known: self.known.clone() }
     }
 
+    /// Takes over what another reader of the same has learnt of the last segment, which has no index yet.
+    pub fn learn(&mut self, other: &Self) {
+        self.known.learn(&other.known);
+    }
+
     /// Up to `count` heights from `from` on, one after another, none above `last`, of at most `bytes_max` bytes together; the
     /// first one whatever it has. Nothing where the journal has no block of `from` any more.
     ///
@@ -64,35 +71,45 @@ impl PastReader {
         if from > last {
             return Ok(Vec::new());
         }
-        let goes_on = self.open.is_some();
-        let found = self.read_once(from, count, last, bytes_max);
-        if !matches!(&found, Ok(found) if !found.is_empty()) && (goes_on || !self.known.is_empty()) {
-            // It has come to where the journal ended when it was opened, and more was written since; or it has begun in a
-            // group for which there was no room in the end, and which was written otherwise.
-            (self.open, self.known) = (None, KnownMarks::default());
-            return self.read_once(from, count, last, bytes_max);
+        let was_open = self.open.is_some();
+        let mut answer = self.read_once(from, count, last, bytes_max);
+        // It has come to where the journal ended when it was opened, and more was written since.
+        if was_open && !matches!(answer, Ok(Some(_))) {
+            self.open = None;
+            answer = self.read_once(from, count, last, bytes_max);
         }
-        found
+        // It has begun in a group for which there was no room in the end, and which was written otherwise.
+        if !self.known.is_empty() && !matches!(answer, Ok(Some(_))) {
+            self.open = None;
+            let known = std::mem::take(&mut self.known);
+            answer = self.read_once(from, count, last, bytes_max);
+            // What is wrong lies elsewhere, and the next one to ask need not read all of the last segment for it.
+            if answer.is_err() {
+                self.known = known;
+            }
+        }
+        Ok(answer?.unwrap_or_default())
     }
 
+    /// [`PastReader::read`] from where it is; `None` where the journal ended before `from`, which may have been written since.
     fn read_once(
         &mut self,
         from: Height,
         count: usize,
         last: Height,
         bytes_max: usize,
-    ) -> Result<Vec<Past>, OpenError> {
+    ) -> Result<Option<Vec<Past>>, OpenError> {
         let mut open = match self.open.take() {
             Some(open) if open.next == from => open,
             // Several who catch up leap past each other, and each past what it asks of other nodes.
             Some(Open { mut reader, .. }) => {
-                reader.go_to(from)?;
-                Open { reader, next: from, read: VecDeque::new(), ended: false }
+                reader.go_to(from, &self.known)?;
+                Open::at(reader, from)
             }
             None => {
                 let known = self.known.clone();
                 let reader = JournalReader::open_knowing(self.backend.clone(), &self.dir, from, known)?;
-                Open { reader, next: from, read: VecDeque::new(), ended: false }
+                Open::at(reader, from)
             }
         };
         let mut found = Vec::new();
@@ -109,14 +126,19 @@ impl PastReader {
         }
         assert!(found.len() <= count, "no more heights than were asked for");
         assert_eq!(open.next.0 - from.0, found.len() as u64, "heights follow each other, and none is left out");
-        self.known = open.reader.known_marks();
+        self.known.learn(&open.reader.known_marks());
+        let is_gone = open.gone || open.read.front().is_some_and(|past| past.height > open.next);
         // The end of what is written now lies further on the next time.
         self.open = (!open.ended).then_some(open);
-        Ok(found)
+        Ok((is_gone || count == 0 || !found.is_empty()).then_some(found))
     }
 }
 
 impl Open {
+    fn at(reader: JournalReader, next: Height) -> Self {
+        Self { reader, next, read: VecDeque::new(), ended: false, gone: false }
+    }
+
     /// Reads on until what stands in front is whole, or nothing more is there.
     fn fill(&mut self) -> Result<(), OpenError> {
         while !self.ended && self.read.front().is_none_or(|past| past.settled.is_none()) {
@@ -130,8 +152,10 @@ impl Open {
                         past.settled = Some(body);
                     }
                 }
-                // Its block has gone.
-                Some(Frame { kind: FrameKind::Retired, height, .. }) if height >= self.next => self.ended = true,
+                // Its block has gone, or lies below the snapshot that the journal begins at.
+                Some(Frame { kind: FrameKind::Retired | FrameKind::Base, height, .. }) if height >= self.next => {
+                    (self.ended, self.gone) = (true, true);
+                }
                 Some(_) => {}
                 None => self.ended = true,
             }

@@ -82,8 +82,16 @@ impl KnownMarks {
         self.marks.is_empty()
     }
 
-    /// Adds marks of a segment, in order; those of another one are forgotten.
+    /// Adds what another reader knows.
+    pub(super) fn learn(&mut self, other: &Self) {
+        self.add(other.segment, &other.marks);
+    }
+
+    /// Adds marks of a segment, in order; those of an earlier one, which has its index by now, are forgotten.
     fn add(&mut self, segment: u32, marks: &[SegmentMark]) {
+        if segment < self.segment {
+            return;
+        }
         if self.segment != segment {
             *self = Self { segment, marks: Vec::new() };
         }
@@ -351,12 +359,14 @@ impl JournalReader {
         Ok(())
     }
 
-    /// Goes to another height, in the segments that were there when it was opened.
+    /// Goes to another height, in the segments that were there when it was opened; `known` is what others know of the last one.
     ///
     /// # Errors
     /// As [`JournalReader::open_on`].
-    pub(super) fn go_to(&mut self, from: Height) -> Result<(), OpenError> {
-        (self.known, self.from) = (self.known_marks(), from);
+    pub(super) fn go_to(&mut self, from: Height, known: &KnownMarks) -> Result<(), OpenError> {
+        self.known = self.known_marks();
+        self.known.learn(known);
+        self.from = from;
         (self.scan, self.ahead, self.next, self.sealed) = (Scan::default(), None, 0, false);
         (self.decided, self.end) = (Height::GENESIS, None);
         self.jump()

@@ -329,6 +329,46 @@ fn ranges_of_the_last_segment_are_found_without_reading_what_lies_before() {
     assert!(backend.take_read() <= 2 * most);
 }
 
+/// Whoever asks for what has gone, or for what was only just written, makes nobody read the last segment from its beginning again.
+#[test]
+fn an_empty_answer_forgets_nothing_of_the_last_segment() {
+    let most = SEGMENT_WINDOW_BYTES + (64 << 10);
+    let backend = Counted::default();
+    let (mut disk, mut past) = written(&backend, 1 << 30);
+    // What another reader has learnt counts also for one that has a place already.
+    let mut beside = past.another();
+    ask(&mut past, 1, 3, HEIGHTS);
+    ask(&mut beside, HEIGHTS - 3, 4, HEIGHTS);
+    past.learn(&beside);
+    backend.take_read();
+    ask(&mut past, HEIGHTS - 1, 1, HEIGHTS);
+    assert!(backend.take_read() <= most);
+    // Genesis has no block.
+    assert_eq!(past.read(Height::GENESIS, 1, Height(HEIGHTS), usize::MAX).expect("sound"), []);
+    assert!(backend.take_read() <= most);
+    ask(&mut past, HEIGHTS - 1, 2, HEIGHTS);
+    assert!(backend.take_read() <= most);
+    // In step with whoever writes: each height is asked for when it is there.
+    for height in HEIGHTS + 1..=HEIGHTS + 3 {
+        write(&mut disk, height..=height);
+        backend.take_read();
+        ask(&mut past, height, 1, height);
+        assert!(backend.take_read() <= most, "height {height}");
+    }
+    let backend = Counted::default();
+    let (_disk, mut past) = written(&backend, 9 << 20);
+    let retention = Retention { bytes_max: 0, retire: |body| Ok(body[..8].to_vec()) };
+    let retirer = Retirer::new(Arc::new(backend.clone()), Path::new(DIR), Genesis::chain_id(b"{}"), retention);
+    retirer.retire(Height(HEIGHTS), false).expect("sound");
+    for _ in 0..3 {
+        ask(&mut past, HEIGHTS - 2, 2, HEIGHTS);
+        backend.take_looks();
+        assert_eq!(past.read(Height(1), 1, Height(HEIGHTS), usize::MAX).expect("sound"), []);
+        let (_, lists) = backend.take_looks();
+        assert_eq!(lists, 0, "what has gone is not looked for twice");
+    }
+}
+
 /// Each height is a segment: a session of many days has thousands.
 #[test]
 fn whoever_leaps_among_many_segments_looks_at_few_of_them() {
