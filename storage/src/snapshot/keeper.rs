@@ -14,7 +14,7 @@ use engine::{Hash, Height};
 use super::catalog::{Catalog, open_pack};
 use super::index::{Change, Index};
 use super::pack::{PackOffset, PackWriter};
-use super::ranges::{ActivityRow, Coverage, RangeSource, are_too_many};
+use super::ranges::{ActivityRow, Coverage, RangeSource, are_too_many, first_of_span};
 use super::record::{GroupRow, RecordKind, SnapshotInfo, SnapshotMap, encode_record};
 use super::stored::read_map;
 use crate::BLOCK;
@@ -395,8 +395,17 @@ impl Keeper {
                 Some(told) if known <= told.next() => told.next(),
                 _ => known.max(Height(1)),
             };
-            let rows = if begins > to { return None } else { source.rows(begins, to)? };
-            // Those of fewer heights may not be too many; else they become a gap.
+            if begins > to {
+                return None;
+            }
+            let rows = source.rows(begins, to)?;
+            if !are_too_many(&rows) {
+                return Some((rows, (begins, to)));
+            }
+            // Rows are those of whole spans: where the stretch begins in an earlier one, the span that is under way alone may do, and
+            // only what lies before it becomes a gap.
+            let begins = begins.max(first_of_span(to));
+            let rows = source.rows(begins, to)?;
             (!are_too_many(&rows)).then_some((rows, (begins, to)))
         })
     }

@@ -106,6 +106,12 @@ fn begins(span: u64) -> Height {
     Height(span * SPAN_HEIGHTS + 1)
 }
 
+/// The first height of the span that a height is in.
+pub(super) fn first_of_span(height: Height) -> Height {
+    assert!(height > Height::GENESIS, "genesis is in no span");
+    begins((height.0 - 1) / SPAN_HEIGHTS)
+}
+
 /// Bytes of all rows. They are looked through for it, so whoever writes them keeps the sum.
 fn bytes_of(table: &Table<'_, RowKey, &[u8]>) -> Result<u64, redb::Error> {
     let mut bytes = 0;

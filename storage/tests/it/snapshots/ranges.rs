@@ -105,3 +105,39 @@ fn what_was_told_before_a_gap_is_told_behind_it() {
     assert_eq!((at_or_below(7, 186), at_or_below(8, 189), at_or_below(8, 78)), (Some(140), Some(140), Some(78)));
     assert_eq!((at_or_below(7, 77), at_or_below(8, 77)), (Some(0), None));
 }
+
+/// Many are active on every page: rows of more than half of what a snapshot may add, for each span that heights are in.
+struct Busy;
+
+impl RangeSource for Busy {
+    fn from(&self) -> Height {
+        Height(1)
+    }
+
+    fn rows(&self, from: Height, to: Height) -> Option<Vec<ActivityRow>> {
+        let span = |height: Height| (height.0 - 1) / (PAGE_HEIGHTS * SPAN_PAGES);
+        Some((span(from)..=span(to)).flat_map(|span| rows(span, 3_000)).collect())
+    }
+
+    fn saved(&self, _: Height) {}
+}
+
+#[test]
+fn a_stretch_that_begins_in_an_earlier_span_is_told_from_its_own_on_where_both_are_too_much() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("s");
+    let session = session(&path);
+    let mut stage = Stage::new();
+    let snapshots = found(&session).with_ranges(Busy).start(None).expect("a thread");
+    let first = |span: u64| span * SPAN_PAGES * PAGE_HEIGHTS + 1;
+    for height in [first(0) + 99, first(1) + 99, first(1) + 199, first(2) + 99] {
+        stage.height = height - 1;
+        stage.take(&snapshots, height).expect("there is room");
+    }
+    snapshots.close();
+    let ranges = Ranges::open(&path, &session.chain()).expect("an index");
+    let told = |from, to| (Height(from), Height(to));
+    let expected = [told(1, 100), told(first(1), first(1) + 199), told(first(2), first(2) + 99)];
+    assert_eq!(ranges.told(), expected);
+    assert_eq!(ranges.active_at_or_below(0, 166, first(1) / PAGE_HEIGHTS), Some(first(1) / PAGE_HEIGHTS));
+}
