@@ -78,8 +78,8 @@ enum Stage {
     Values { note: ChainNote, of: (PeerId, Name), until_ms: u64, asked: Option<PartRow>, values: Vec<Hash> },
     /// All that have the snapshot are asked for its groups.
     Groups(Fetching),
-    /// The snapshot came to nothing; it is asked for again then.
-    Resting(u64),
+    /// The snapshot came to nothing; it is asked for again then. Whether it had begun.
+    Resting { until_ms: u64, has_begun: bool },
     /// Everything was handed over.
     Finishing(ChainNote),
     /// The snapshot is on disk, and the journal may begin at it.
@@ -114,7 +114,7 @@ impl Arriving {
     /// Whether a proven snapshot is fetched now: the journal begins at it, and nothing may be decided before. While the values of
     /// its groups are asked for nothing is written yet, and whoever proved it may still leave.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.stage, Stage::Proofs(_) | Stage::Values { .. })
+        !matches!(self.stage, Stage::Proofs(_) | Stage::Values { .. } | Stage::Resting { has_begun: false, .. })
     }
 
     /// Where the chain stands at the snapshot, once it is on disk.
@@ -135,7 +135,7 @@ impl Arriving {
         // One proof of each node is enough, and none that nobody asked for costs a signature.
         let wanted = match &self.stage {
             Stage::Proofs(Some(_)) => !self.proofs.contains_key(&from),
-            Stage::Proofs(None) | Stage::Resting(_) | Stage::Finishing(_) | Stage::Arrived(_) => false,
+            Stage::Proofs(None) | Stage::Resting { .. } | Stage::Finishing(_) | Stage::Arrived(_) => false,
             // While a snapshot is fetched only a proof of the same one is of use: it names another node that has its
             // parts.
             Stage::Values { note, .. } | Stage::Groups(Fetching { note, .. }) => {
@@ -206,8 +206,8 @@ impl Arriving {
                 // The disk could not keep it. What is there of it is of no use, so all of it is fetched again.
                 Some(false) => self.again(turn),
             },
-            Stage::Resting(until_ms) if turn.now_ms < until_ms => Stage::Resting(until_ms),
-            Stage::Resting(_) => Stage::Proofs(None),
+            Stage::Resting { until_ms, has_begun } if turn.now_ms < until_ms => Stage::Resting { until_ms, has_begun },
+            Stage::Resting { .. } => Stage::Proofs(None),
             Stage::Arrived(note) => Stage::Arrived(note),
         };
     }
@@ -216,7 +216,7 @@ impl Arriving {
     fn again(&mut self, turn: &mut Turn<'_>) -> Stage {
         turn.snapshots.give_up_receiving();
         self.proofs.clear();
-        Stage::Resting(turn.now_ms + REST_MS)
+        Stage::Resting { until_ms: turn.now_ms + REST_MS, has_begun: true }
     }
 
     /// Whoever proved a snapshot and did not give it comes behind the others from now on, as long as so many others have not
@@ -295,7 +295,8 @@ impl Arriving {
         // part.
         if let Err(error) = self.arrival.begin() {
             tracing::warn!("a snapshot of another node cannot be begun: {error}");
-            return Stage::Proofs(None);
+            // A disk that is full stays so for a while, and each try costs another node the values of all groups.
+            return Stage::Resting { until_ms: turn.now_ms + REST_MS, has_begun: false };
         }
         turn.snapshots.receive(&note, groups);
         let part = |first: usize| {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use engine::message::node::{NodeKind, NodeMessage};
 use engine::message::snapshot::PartKind;
 use node::snapshots::SnapshotPace;
 use storage::Retention;
-use storage::backend::{Backend, FaultyBackend};
+use storage::backend::{Backend, Fault, FaultyBackend};
 
 use super::hosts::{Cluster, DIR};
 use super::{level, seated};
@@ -149,6 +150,38 @@ fn whoever_proves_a_snapshot_of_its_own_and_gives_no_groups_holds_up_a_new_node_
     let proven = proven.borrow();
     assert!((1..3).all(|other| proven[&0] > proven[&other]), "{proven:?}");
     assert_eq!(cluster.hosts[3].arrivals, 1);
+    cluster.check_records();
+}
+
+#[test]
+fn a_snapshot_for_which_the_disk_has_no_room_is_not_asked_for_at_once_again() {
+    let mut cluster = forgetful(2);
+    let before = cluster.settled(0);
+    let asked: Rc<RefCell<bool>> = Rc::default();
+    let question = Rc::clone(&asked);
+    cluster.tamper = Some(Box::new(move |_, _, message| {
+        *question.borrow_mut() |= matches!(message, NodeMessage::AskPart(_));
+        Some(message)
+    }));
+    cluster.start(3);
+    assert!(cluster.until(1_000, |_| *asked.borrow()));
+    let disk = cluster.hosts[3].disk.clone();
+    let tries = |cluster: &Cluster| cluster.said.get(&NodeKind::AskSnapshot).copied().unwrap_or_default();
+    let known = tries(&cluster);
+    // The mark of the session is all that is written.
+    let ticks = 5_000 / node::clock::QUANTUM_MS;
+    for _ in 0..ticks {
+        disk.forget_faults();
+        disk.plan(disk.operations() + 1, Fault::Fail(ErrorKind::StorageFull));
+        cluster.step();
+    }
+    let tries = tries(&cluster) - known;
+    assert!(disk.failures() > 2, "{} tries failed", disk.failures());
+    // Three nodes are asked each time, once in a second and what little the answers take.
+    assert!(tries <= 3 * 5, "{tries} questions in five seconds");
+    disk.forget_faults();
+    assert!(cluster.until(4_000, |cluster| cluster.settled(3) >= before), "{}", cluster.settled(3));
+    assert!(cluster.hosts.iter().all(|host| host.banned.is_empty() && host.fault.is_none()));
     cluster.check_records();
 }
 
