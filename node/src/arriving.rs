@@ -6,6 +6,7 @@
 //! ```
 //! Whoever gives what does not hold is put out, and the others go on.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use engine::image::{GroupBlock, group_value, root_of};
@@ -53,6 +54,8 @@ pub struct Arriving {
     proofs: BTreeMap<PeerId, SnapshotProof>,
     /// Who proved one and did not give it, the last one behind: others are asked first.
     silent: VecDeque<Name>,
+    /// Whether in this try validators that were silent come before whoever is none.
+    is_validators_turn: bool,
 }
 
 /// Who a node is, whichever connection it has: one that connects again is no other.
@@ -108,7 +111,13 @@ struct Alone {
 impl Arriving {
     /// Nothing was asked for yet.
     pub fn new(arrival: Arrival) -> Self {
-        Self { arrival, stage: Stage::Proofs(None), proofs: BTreeMap::new(), silent: VecDeque::new() }
+        Self {
+            arrival,
+            stage: Stage::Proofs(None),
+            proofs: BTreeMap::new(),
+            silent: VecDeque::new(),
+            is_validators_turn: true,
+        }
     }
 
     /// Whether a proven snapshot is fetched now: the journal begins at it, and nothing may be decided before. While the values of
@@ -230,6 +239,16 @@ impl Arriving {
         assert!(self.silent.len() <= SNAPSHOT_SILENT_MAX, "who is remembered is bounded");
     }
 
+    /// Who is asked first: whoever comes last in this order. Whoever is no validator may come under another key each time, and has
+    /// never been silent then: in every second try those come behind the validators, of which the one that was silent the longest
+    /// ago goes first.
+    fn rank(&self, (peer, name): (PeerId, Name), height: Height) -> impl Ord + use<> {
+        let silent = self.silent.iter().position(|known| *known == name);
+        let (is_turn, is_validator) = (self.is_validators_turn, matches!(name, Name::Validator(_)));
+        let goes_first = silent.is_none() || (is_turn && is_validator);
+        (goes_first, is_validator, silent.is_none(), is_turn.then_some(Reverse(silent)), height, peer)
+    }
+
     fn ask_proofs(&mut self, since: Option<u64>, nodes: &BTreeMap<PeerId, NodeStanding>, turn: &mut Turn<'_>) -> Stage {
         let Some(since_ms) = since else {
             self.proofs.clear();
@@ -243,13 +262,12 @@ impl Arriving {
         if !all_came && turn.now_ms < since_ms + PROOFS_MS {
             return Stage::Proofs(since);
         }
-        // Whoever is no validator may come under another key each time, and has never been silent then.
-        let rank = |(peer, name): (PeerId, Name), proof: &SnapshotProof| {
-            (!self.silent.contains(&name), matches!(name, Name::Validator(_)), proof.note.height, peer)
-        };
+        self.is_validators_turn = !self.is_validators_turn;
         let named =
             self.proofs.iter().filter_map(|(peer, proof)| Some(((*peer, Name::of(turn.machine, *peer)?), proof)));
-        let Some((of, proof)) = named.max_by_key(|(of, proof)| rank(*of, proof)) else { return Stage::Proofs(None) };
+        let Some((of, proof)) = named.max_by_key(|(of, proof)| self.rank(*of, proof.note.height)) else {
+            return Stage::Proofs(None);
+        };
         let note = proof.note.clone();
         // Nodes that proved another snapshot may have this one as well: they are asked for it by its height.
         for peer in nodes.keys() {
@@ -265,13 +283,20 @@ impl Arriving {
         &mut self,
         note: ChainNote,
         (of, until_ms): ((PeerId, Name), u64),
-        asked: Option<PartRow>,
+        mut asked: Option<PartRow>,
         values: Vec<Hash>,
         nodes: &BTreeMap<PeerId, NodeStanding>,
         turn: &mut Turn<'_>,
     ) -> Stage {
-        let (peer, name) = of;
-        if !nodes.contains_key(&peer) || !self.proofs.contains_key(&peer) || turn.now_ms >= until_ms {
+        let (mut peer, name) = of;
+        // Of two connections with one node one ends soon: it is asked again in the other one, and no longer waited for.
+        let is_same = |other: &&PeerId| Name::of(turn.machine, **other) == Some(name);
+        if !nodes.contains_key(&peer)
+            && let Some(other) = nodes.keys().find(is_same)
+        {
+            (peer, asked) = (*other, None);
+        }
+        if turn.now_ms >= until_ms {
             self.put_behind(name);
             return Stage::Proofs(None);
         }
@@ -284,7 +309,7 @@ impl Arriving {
             if asked.is_none() {
                 turn.outputs.push(Output::ToNode { to: Some(peer), message: Box::new(NodeMessage::AskPart(row)) });
             }
-            return Stage::Values { note, of, until_ms, asked: Some(row), values };
+            return Stage::Values { note, of: (peer, name), until_ms, asked: Some(row), values };
         }
         // A quorum signed the root: whoever gives values that lead to another one has no part of this snapshot to give.
         if root_of(&values) != note.root {
@@ -357,5 +382,44 @@ impl Arriving {
         }
         assert!(asked.len() <= turn.snapshots.room(), "whatever was asked for has room when it comes");
         Stage::Groups(fetching)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use storage::Session;
+    use storage::backend::MemoryBackend;
+
+    use super::*;
+
+    /// Whoever is no validator has another key in each try, and gives nothing.
+    #[test]
+    fn a_validator_that_was_silent_is_asked_again_however_many_strangers_come() {
+        let session =
+            Session::create_on(Arc::new(MemoryBackend::default()), Path::new("/s"), b"{}").expect("a session");
+        let mut arriving = Arriving::new(Arrival::of(&session));
+        [1, 0].into_iter().for_each(|slot| arriving.put_behind(Name::Validator(slot)));
+        let first = |arriving: &mut Arriving, names: &[Name]| {
+            arriving.is_validators_turn = !arriving.is_validators_turn;
+            let rank = |name: &&Name| arriving.rank((PeerId::LOCAL, **name), Height(1));
+            let first = *names.iter().max_by_key(rank).expect("there are some");
+            arriving.put_behind(first);
+            first
+        };
+        let mut asked = Vec::new();
+        for key in 0..4 {
+            let names = [Name::Key([key; 32]), Name::Validator(0), Name::Validator(1)];
+            asked.push(first(&mut arriving, &names));
+        }
+        let expected = [Name::Key([0; 32]), Name::Validator(1), Name::Key([2; 32]), Name::Validator(0)];
+        assert_eq!(asked, expected);
+        for _ in 0..2 {
+            let names = [Name::Key([9; 32]), Name::Validator(0), Name::Validator(2), Name::Validator(1)];
+            assert_eq!(first(&mut arriving, &names), Name::Validator(2), "it was never silent");
+            arriving.silent.retain(|name| *name != Name::Validator(2));
+        }
     }
 }

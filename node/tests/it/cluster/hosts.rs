@@ -236,6 +236,18 @@ impl Cluster {
         self.hosts[at].lines.borrow_mut().inputs.push(joined);
     }
 
+    /// Each connection of a node ends, and another one takes its place.
+    pub fn reconnect(&mut self, slot: usize) {
+        let old = self.peer(slot);
+        self.hosts[slot].generation += 1;
+        for other in (0..self.hosts.len()).filter(|other| *other != slot && self.is_up(*other)).collect::<Vec<_>>() {
+            for (at, peer, left) in [(other, slot, old), (slot, other, self.peer(other))] {
+                self.hosts[at].lines.borrow_mut().inputs.push(Input::Left(left));
+                self.connect(at, peer);
+            }
+        }
+    }
+
     /// Another life of a validator, on a disk of its own. Returns its place.
     pub fn add(&mut self, disk: FaultyBackend) -> usize {
         self.hosts.push(Host {
