@@ -33,6 +33,7 @@ use super::tick::{Clock, Inbox, Outbox, Pending};
 use super::verify::VerifySecret;
 use crate::state::setup::Setup;
 
+mod late;
 mod past;
 mod verifying;
 
@@ -45,6 +46,8 @@ const BEHIND_MS: u64 = 100;
 #[derive(Resource, Default)]
 pub struct CatchUp {
     asked: Vec<Asked>,
+    /// What was asked of others since, and may still be answered.
+    late: Vec<Asked>,
     came: BTreeMap<Height, (PeerId, RangeEntry)>,
     bytes: usize,
     /// Verified, one height after another.
@@ -91,6 +94,10 @@ impl Asked {
         let first = self.range.from;
         first <= height && height.0 < first.0 + u64::from(self.range.count)
     }
+
+    fn range_ends_by(&self, height: Height) -> bool {
+        self.range.from.0 + u64::from(self.range.count) <= height.0 + 1
+    }
 }
 
 /// System: asks for what others decided, answers those who ask, verifies what came, and tells where this node stands.
@@ -129,7 +136,9 @@ pub fn catch_up<P: Planted>(
     state.forget(chain.decided);
     for (from, entries) in heard.ranges.drain(..) {
         state.hear_of_next(from, &entries, chain.decided, clock.elapsed_ms());
-        state.take(from, entries, &mut chain, &mut shares, &part, &setup);
+        for entry in state.take(from, entries, chain.decided) {
+            take_beacon(&entry, &mut chain, &mut shares, &part, &setup);
+        }
     }
     state.verify::<P>(&setup, &secret, &orderer.validators, &chain, &part, &mut inbox);
     state.ask(&clock, &nodes, &chain, &orderer, &mut outbox);
@@ -162,6 +171,7 @@ impl CatchUp {
     pub fn pause(&mut self) {
         self.paused = true;
         self.asked.clear();
+        self.late.clear();
         self.came.clear();
         self.bytes = 0;
         self.ready.clear();
@@ -187,37 +197,35 @@ impl CatchUp {
         assert!(self.bytes <= CAME_BYTES_MAX, "what others make a node hold is bounded");
     }
 
-    /// Takes an answer to a question that is open; anything else was not asked for. A beacon that is missing for a decided
-    /// height is taken at once.
-    fn take(
-        &mut self,
-        from: PeerId,
-        entries: Vec<RangeEntry>,
-        chain: &mut Chain,
-        shares: &mut Shares,
-        part: &BeaconPart,
-        setup: &Setup,
-    ) {
-        let Some(place) = self.asked.iter().position(|asked| asked.of == from) else { return };
-        let asked = self.asked.swap_remove(place);
-        assert!(self.asked.iter().all(|other| other.of != from), "of each node one thing is asked at a time");
-        let (verified, is_empty) = (self.verified(chain.decided), entries.is_empty());
+    /// Takes an answer to a question, also a late one; anything else was not asked for. Returns those of its heights that are decided
+    /// here: a beacon that is missing for one of them is taken at once.
+    fn take(&mut self, from: PeerId, entries: Vec<RangeEntry>, decided: Height) -> Vec<RangeEntry> {
+        let Some(first) = entries.first().map(|entry| entry.decided.block.header.height) else {
+            // It says nothing of what was asked before.
+            self.asked.retain(|asked| asked.of != from);
+            return Vec::new();
+        };
+        let Some((asked, was_open)) = self.take_question(from, first) else { return Vec::new() };
+        assert!(
+            !was_open || self.asked.iter().all(|other| other.of != from),
+            "of each node one thing is asked at a time"
+        );
+        let (verified, mut known) = (self.verified(decided), Vec::new());
         for entry in entries {
             let height = entry.decided.block.header.height;
             // Heights that nobody asked for would take the room of those that were.
             if !asked.covers(height) {
                 break;
             }
-            if height <= chain.decided {
-                take_beacon(&entry, chain, shares, part, setup);
+            if height <= decided {
+                known.push(entry);
             } else if height > verified {
                 self.keep(from, entry);
             }
         }
-        if !is_empty {
-            self.note_answered(&asked, chain.decided);
-        }
+        self.note_answered(&asked, was_open, decided);
         self.check_bytes();
+        known
     }
 
     /// Keeps a height until it is verified. Where there is no room, those further above make some: none of them is verified before
@@ -266,7 +274,7 @@ impl CatchUp {
             return;
         }
         self.note_lapsed(now_ms, chain.decided);
-        self.asked.retain(|asked| asked.until_ms > now_ms && nodes.get(asked.of).is_some());
+        self.put_lapsed_aside(now_ms, |peer| nodes.get(peer).is_some(), chain.settled);
         let target = nodes.rows().iter().map(|node| node.standing.decided).max().unwrap_or_default();
         let settled = nodes.rows().iter().map(|node| node.standing.settled).max().unwrap_or_default();
         // Shares are not sent again for heights that the others have settled: the beacon comes with the height, told
@@ -331,7 +339,7 @@ impl CatchUp {
         let of = able[self.turn % able.len()];
         outbox.tell_one(of, NodeMessage::AskRange(range));
         self.asked.push(Asked { range, of, until_ms: now_ms + ASK_MS });
-        // Answers are matched to questions by who gives them: a second question would be answered by the first one's answer.
+        // Whoever answers that it has nothing does not say of what.
         assert!(self.asked.len() <= nodes.rows().len(), "of each node one thing is asked at a time");
         true
     }

@@ -4,6 +4,7 @@ mod away;
 mod costly;
 mod counting;
 mod evidence;
+mod late;
 mod lying;
 mod proposals;
 

@@ -27,24 +27,33 @@ impl CatchUp {
 
     /// Takes note of what an answer says of the next height.
     pub(super) fn hear_of_next(&mut self, from: PeerId, entries: &[RangeEntry], decided: Height, now_ms: u64) {
-        // From a node that was not asked it means nothing.
-        if self.asked.iter().all(|asked| asked.of != from) {
-            return;
-        }
+        let was_asked = |asked: &[Asked]| asked.iter().any(|asked| asked.of == from);
         if entries.is_empty() {
-            // It says that the heights were retired there.
+            // It says that the heights were retired there. From a node that is not asked it means nothing.
+            if !was_asked(&self.asked) {
+                return;
+            }
             self.gone.insert(from, Gone { after: decided, until_ms: now_ms + GONE_MS });
-        } else if entries.iter().any(|entry| entry.decided.block.header.height == decided.next()) {
+        } else if (was_asked(&self.asked) || was_asked(&self.late))
+            && entries.iter().any(|entry| entry.decided.block.header.height == decided.next())
+        {
             // Later heights may be there where the next one is not.
             self.gone.remove(&from);
         }
     }
 
-    /// Takes note of who was asked for the next height, and told others only.
-    pub(super) fn note_answered(&mut self, asked: &Asked, decided: Height) {
+    /// Takes note of who was asked for the next height, and told others only, or tells it late.
+    pub(super) fn note_answered(&mut self, asked: &Asked, was_open: bool, decided: Height) {
         let next = decided.next();
-        if asked.covers(next) && self.verified(decided) < next && !self.came.contains_key(&next) {
-            self.note_in_vain(asked.of, decided);
+        if !asked.covers(next) || self.verified(decided) >= next {
+            return;
+        }
+        match self.came.get(&next) {
+            // A question that lapsed counts already.
+            None if was_open => self.note_in_vain(asked.of, decided),
+            None => {}
+            Some((from, _)) if *from == asked.of => _ = self.in_vain.remove(from),
+            Some(_) => {}
         }
     }
 

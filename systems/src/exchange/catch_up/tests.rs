@@ -37,3 +37,68 @@ fn what_comes_next_puts_out_what_is_further_above() {
     state.forget(Height(4));
     assert_eq!(state.bytes, (most - 4) * entry(0).encoded_len());
 }
+
+/// A question that lapses at a time, in milliseconds of ticks.
+fn asked(of: PeerId, from: u64, until_ms: u64) -> Asked {
+    Asked { range: RangeRow::new(Height(from), ASK_HEIGHTS), of, until_ms }
+}
+
+fn came(state: &CatchUp) -> Vec<u64> {
+    state.came.keys().map(|height| height.0).collect()
+}
+
+/// Over a narrow line an answer takes longer than another node is waited for: what it tells is taken all the same.
+#[test]
+fn an_answer_that_comes_late_is_taken() {
+    let other = PeerId { slot: 2, generation: 0 };
+    let mut state = CatchUp::default();
+    state.asked.push(asked(PEER, 1, 1_000));
+    state.note_lapsed(1_000, Height::GENESIS);
+    state.put_lapsed_aside(1_000, |_| true, Height::GENESIS);
+    assert!(state.asked.is_empty() && state.in_vain(&PEER) == 1, "others are asked now");
+    state.asked.push(asked(other, 1, 2_000));
+    state.take(PEER, vec![entry(1), entry(2)], Height::GENESIS);
+    assert_eq!(came(&state), [1, 2]);
+    assert_eq!((state.asked.len(), state.in_vain(&PEER)), (1, 0), "the other one may answer yet");
+    // It was asked once.
+    state.take(PEER, vec![entry(3)], Height::GENESIS);
+    assert_eq!(came(&state), [1, 2]);
+}
+
+/// What a node was asked for before is no answer to what it is asked for now.
+#[test]
+fn a_late_answer_leaves_the_question_open_that_came_after() {
+    let mut state = CatchUp::default();
+    state.asked.push(asked(PEER, 129, 1_000));
+    state.put_lapsed_aside(1_000, |_| true, Height::GENESIS);
+    state.asked.push(asked(PEER, 1, 2_000));
+    state.take(PEER, vec![entry(129), entry(130)], Height::GENESIS);
+    assert_eq!(came(&state), [129, 130]);
+    // Nor is what nobody asked for.
+    state.take(PEER, vec![entry(500)], Height::GENESIS);
+    assert_eq!((state.asked.len(), state.in_vain.len()), (1, 0));
+    state.take(PEER, vec![entry(1)], Height::GENESIS);
+    assert_eq!(came(&state), [1, 129, 130]);
+    assert!(state.asked.is_empty());
+}
+
+/// Questions that lapsed are few for each node, and none of a node that has left, of what is settled, or of long ago.
+#[test]
+fn few_late_answers_are_waited_for() {
+    let mut state = CatchUp::default();
+    for from in [1, 65, 129] {
+        state.asked.push(asked(PEER, from, 1_000));
+        state.put_lapsed_aside(1_000, |_| true, Height::GENESIS);
+    }
+    let late = |state: &CatchUp| -> Vec<u64> { state.late.iter().map(|late| late.range.from.0).collect() };
+    assert_eq!(late(&state), [65, 129]);
+    state.put_lapsed_aside(1_000, |_| true, Height(128));
+    assert_eq!(late(&state), [129]);
+    state.put_lapsed_aside(31_000, |_| true, Height(128));
+    assert_eq!(late(&state), [0; 0]);
+    state.asked.push(asked(PEER, 129, 32_000));
+    state.put_lapsed_aside(32_000, |_| true, Height(128));
+    assert_eq!(late(&state), [129]);
+    state.put_lapsed_aside(32_000, |_| false, Height(128));
+    assert_eq!(late(&state), [0; 0]);
+}
