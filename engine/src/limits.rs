@@ -127,6 +127,9 @@ pub const WATCHES_MAX: usize = 1 << 17;
 pub const WATCH_INTERVAL_MS: u64 = 100;
 /// Receipts that are kept to answer an intent that is sent again: those that say that it is never applied again.
 pub const RECEIPTS_KEPT_MAX: usize = 1 << 19;
+/// Intents that were refused and left their number, and of which a copy from another node may still be on its way: the last ones. Four
+/// full blocks of them.
+pub const REFUSED_KEPT_MAX: usize = 1 << 15;
 /// Penalty points at which a peer is banned. A point goes every second.
 pub const SCORE_BAN: u32 = 100;
 
@@ -584,6 +587,7 @@ const _: () = assert!(SYSTEM_MESSAGE_BYTES_MAX + 16 * 1024 <= BLOCK_BYTES_MAX);
 const _: () = assert!(BLOCK_INTENTS_MAX <= PENDING_MAX);
 const _: () = assert!(START_GRACE_MS.is_multiple_of(TICK_MS));
 const _: () = assert!(CLOSING_AFTER_MS.is_multiple_of(TICK_MS));
+const _: () = assert!(REFUSED_KEPT_MAX >= 4 * BLOCK_INTENTS_MAX);
 const _: () = assert!(RECEIPTS_KEPT_MAX >= PENDING_MAX + UNSETTLED_MAX * BLOCK_INTENTS_MAX);
 // Each of these waits for the one after it. A tick is skipped before the storage thread would have to refuse its group; and
 // a page of a live session is kept only once no group that holds its heights can still wait for the disk.

@@ -2,7 +2,8 @@
 //!
 //! A client that lost its connection sends its intents again, the same bytes. One that still waits is not taken twice;
 //! its receipt goes to whoever sent it last. One that has its receipt is told so again, if that was the last word: a refusal that
-//! left the number is not kept, since anybody can have as many of those as a block holds. Nothing here is replicated: what is
+//! left the number is not kept, since anybody can have as many of those as a block holds; of the last ones it is known that a copy may
+//! be on its way. Nothing here is replicated: what is
 //! forgotten is answered by the account's window of used numbers.
 
 use std::hash::BuildHasher;
@@ -16,7 +17,8 @@ use engine::{Genesis, PeerId};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::sender::Sender;
+use super::refused::Refused;
+use super::sender::{Origin, Sender};
 
 const _: () = assert!(RECEIPTS_KEPT_MAX <= u32::MAX as usize, "a row of the ring is numbered in 32 bits");
 
@@ -28,6 +30,7 @@ pub struct Answers {
     kept: Vec<Receipt>,
     oldest: usize,
     by_intent: HashTable<u32>,
+    refused: Refused,
 }
 
 struct Waiting {
@@ -80,7 +83,8 @@ pub struct Hears {
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { waiting: HashTable::new(), kept: Vec::new(), oldest: 0, by_intent: HashTable::new() }
+        let (waiting, by_intent) = (HashTable::new(), HashTable::new());
+        Self { waiting, kept: Vec::new(), oldest: 0, by_intent, refused: Refused::default() }
     }
 }
 
@@ -126,6 +130,11 @@ impl Answers {
     fn kept(&self, id: &IntentId) -> Option<Receipt> {
         let is = |row: &u32| self.kept[*row as usize].id == *id;
         self.by_intent.find(bucket_of(id), is).map(|row| self.kept[*row as usize])
+    }
+
+    /// Whether an intent of which nothing is known is a copy that another node sent before it could know that a block refused it.
+    pub fn is_late_copy(&mut self, intent: &Intent, sender: &Sender) -> bool {
+        sender.origin != Origin::Here && self.refused.is_late(&intent.id(), sender.peer)
     }
 
     /// A verified intent waits from now on, and whoever sent it here waits with it. Says what was known, and changes nothing if it waits,
@@ -186,6 +195,10 @@ impl Answers {
         let hash = bucket_of(&receipt.id);
         if is_final(receipt.verdict) {
             self.keep(*receipt, hash);
+        } else {
+            let waiting = self.waiting.find(hash, |waiting| waiting.id == receipt.id);
+            let copied = waiting.map(|waiting| waiting.sender).filter(|sender| sender.origin != Origin::Here);
+            self.refused.keep(receipt.id, copied.map_or(PeerId::NONE, |sender| sender.peer));
         }
         let nobody = Hears { to: PeerId::NONE, other: None, sender: None };
         let Ok(mut entry) = self.waiting.find_entry(hash, |waiting| waiting.has_number_of(&receipt.id)) else {
@@ -258,10 +271,10 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sender::Origin;
     use super::*;
     use bytemuck::Zeroable;
     use engine::Height;
+    use engine::limits::REFUSED_KEPT_MAX;
 
     fn intent(key: u8, number: u64, mark: u8) -> Intent {
         let mut intent = Intent::zeroed();
@@ -426,6 +439,31 @@ mod tests {
         }
         assert_eq!(answers.look_up(&bet), Known::Answered(applied));
         assert_eq!(answers.waiting(), 0);
+    }
+
+    /// What a node sent on before it could know of the refusal is not the client's next try; what it sends on after that is.
+    #[test]
+    fn a_late_copy_of_what_was_refused_is_not_taken() {
+        let mut answers = Answers::default();
+        let [open, other] = [intent(1, 1, 1), intent(1, 1, 2)];
+        let from = |peer, origin| Sender { peer, origin };
+        let (here, one, follower) = (from(A, Origin::Here), from(A, Origin::Validator(1)), from(B, Origin::Follower));
+        assert!(!answers.is_late_copy(&open, &one), "nothing is known of it");
+        answers.decide(&open);
+        answers.answer(&receipt(&open, 3, Verdict::Refused(Refusal::OpenLimit)));
+        assert!(!answers.is_late_copy(&open, &here), "whoever asks here may try again");
+        assert!(answers.is_late_copy(&open, &one) && !answers.is_late_copy(&open, &one));
+        assert!(answers.is_late_copy(&open, &follower) && !answers.is_late_copy(&other, &follower));
+        // Here the copy of that node has come before.
+        assert_eq!(answers.wait(&other, &follower), Known::New);
+        answers.answer(&receipt(&other, 4, Verdict::Refused(Refusal::OpenLimit)));
+        assert!(!answers.is_late_copy(&other, &follower));
+        // A node forgets it behind many others.
+        answers.answer(&receipt(&open, 5, Verdict::Refused(Refusal::OpenLimit)));
+        for number in 0..REFUSED_KEPT_MAX as u64 {
+            answers.answer(&receipt(&intent(2, number, 2), 6, Verdict::Refused(Refusal::UnknownAccount)));
+        }
+        assert!(!answers.is_late_copy(&open, &one));
     }
 
     #[test]

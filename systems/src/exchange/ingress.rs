@@ -129,6 +129,8 @@ impl Taking<'_> {
             return self.turn_away(sender, &intent, ShedReason::Malformed);
         }
         match self.answers.look_up(&intent) {
+            // Its client was told that it is refused, and hears of nothing that becomes of it now.
+            Known::New if self.answers.is_late_copy(&intent, &sender) => return,
             Known::New => {}
             // Only who asks here is answered here.
             _ if !here => return,

@@ -21,6 +21,7 @@ pub mod tally;
 pub mod bodies;
 pub mod evidence;
 pub mod ingress;
+mod refused;
 pub mod answers;
 pub mod verify;
 pub mod pledges;
