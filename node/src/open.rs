@@ -253,12 +253,16 @@ fn recover(
         (None, Some(_)) => bail!(Failure::Usage(
             "the consensus log is whole, so this validator knows what it signed; start it without --sign-from".into()
         )),
-        (None, None) => match log {
-            LogFound::Entries { entries, fence, .. } => {
-                machine.recover(logged_heights(entries, decided).map_err(Failure::Data)?, *fence)?
-            }
-            LogFound::Missing | LogFound::Damaged(_) => machine.recover(Vec::new(), Height::GENESIS)?,
-        },
+        (None, None) => {
+            let (logged, fence) = match log {
+                LogFound::Entries { entries, fence, .. } => {
+                    (logged_heights(entries, decided).map_err(Failure::Data)?, *fence)
+                }
+                LogFound::Missing | LogFound::Damaged(_) => (Vec::new(), Height::GENESIS),
+            };
+            // The same log leads to the same place at every start.
+            machine.recover(logged, fence).map_err(|fault| Failure::Data(format!("consensus log: {fault}")))?
+        }
     };
     // What the log leads to, or the fence, is on disk before the first tick: a crash after that must not let it sign
     // again.

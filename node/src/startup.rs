@@ -13,6 +13,7 @@ use engine::{Height, unhex};
 use order::batch::BatchSecret;
 use order::beacon::{BeaconCollector, BeaconMessage, BeaconVerifier, deal};
 use order::signature::{SignedItem, VoteKey, verify, verify_batch};
+use words::Failure;
 
 /// A phase of a start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,16 +115,13 @@ const KNOWN_SIGNATURE: &str = "6291d657deec24024827e69c3abe01a30ce548a284743a445
 /// # Errors
 /// What it computes otherwise.
 pub fn self_test() -> anyhow::Result<()> {
-    let wrong = |what: &str| {
-        anyhow::anyhow!("this machine computes {what} otherwise than it must: nothing that it signs or takes counts")
-    };
     let key: [u8; 32] = unhex(KNOWN_KEY).expect("32 bytes in hex");
     let signature: [u8; 64] = unhex(KNOWN_SIGNATURE).expect("64 bytes in hex");
     // One bit is another: a library that takes whatever it is given would pass otherwise.
     let mut altered = signature;
     altered[3] ^= 1;
     if !verify(&key, &KNOWN_MESSAGE, &signature) || verify(&key, &KNOWN_MESSAGE, &altered) {
-        return Err(wrong("a known signature"));
+        return Err(otherwise("a known signature").into());
     }
     let secret = BatchSecret::draw(getrandom::fill).context("the system gives no randomness")?;
     // The batch is large enough for the path of vectors, and one of its signatures is false.
@@ -138,19 +136,27 @@ pub fn self_test() -> anyhow::Result<()> {
     let mut verdicts = vec![false; items.len()];
     verify_batch(&items, &secret, &mut verdicts);
     if verdicts.iter().enumerate().any(|(number, holds)| *holds == (number == 1)) {
-        return Err(wrong("a batch of signatures"));
+        return Err(otherwise("a batch of signatures").into());
     }
     let (group, signers) = deal(std::num::NonZeroU32::MIN, [3; 32]);
     let message = BeaconMessage { chain, epoch: 0, height: Height(1), block: [5; 32] };
-    let beacon = BeaconCollector::new(group.clone(), message).add_own(&signers[0])?.ok_or_else(|| wrong("a beacon"))?;
+    let beacon =
+        BeaconCollector::new(group.clone(), message).add_own(&signers[0])?.ok_or_else(|| otherwise("a beacon"))?;
     let verifier = BeaconVerifier::new(&group.key())?;
     // The same beacon must not hold for another height: dice could be used twice.
     let other = BeaconMessage { height: Height(2), ..message };
     if !verifier.verify(&message, &beacon) || verifier.verify(&other, &beacon) {
-        return Err(wrong("a beacon"));
+        return Err(otherwise("a beacon").into());
     }
     tracing::debug!("signatures and beacons are what they should be");
     Ok(())
+}
+
+/// That a result differs from the known one: on this machine it does at every start.
+fn otherwise(what: &str) -> Failure {
+    Failure::Mismatch(format!(
+        "this machine computes {what} otherwise than it must: nothing that it signs or takes counts"
+    ))
 }
 
 /// Signatures of the self-test's batch.
@@ -162,11 +168,11 @@ const _: () = assert!(SELF_TEST_BATCH > 2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use words::Failure;
 
     #[test]
     fn signatures_and_beacons_are_what_they_should_be() {
         self_test().expect("this machine computes as every other");
+        assert!(matches!(otherwise("a beacon"), Failure::Mismatch(_)), "the unit does not start it again and again");
     }
 
     #[test]

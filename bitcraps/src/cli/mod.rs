@@ -149,6 +149,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let data = error.is::<storage::OpenError>()
         || error.is::<engine::genesis::GenesisError>()
+        || error.is::<systems::machine::JoinError>()
         || error.chain().any(|cause| cause.is::<std::io::Error>() || is_csv_io(cause))
         || error.is::<storage::Damage>()
         || error.is::<audit::walker::GivenUp>();
@@ -263,6 +264,11 @@ mod tests {
         assert_eq!(super::exit_code(&TopError::NoTerminal(here).into()), 2, "as `play` does");
         let nobody = TopError::Unreachable { address: here, problem: "nobody".into() };
         assert_eq!(super::exit_code(&nobody.into()), 7);
+    }
+
+    #[test]
+    fn keys_that_a_genesis_cannot_have_are_its_fault_and_no_internal_one() {
+        assert_eq!(super::exit_code(&systems::machine::JoinError::GroupKey.into()), 4, "each start would end the same");
     }
 
     /// What people read: the README, the guides and what is packaged.

@@ -181,13 +181,14 @@ fn decide_again(machine: &mut Machine, unsettled: &VecDeque<Decided>, stopped: &
         if !follows(machine, decided) {
             bail!(Failure::Data(format!("the block of height {height} does not follow the one before it")));
         }
-        // Settling it again would stop the node again, at each start, before anybody can look into it.
+        // Settling it again would stop the node again, at each start, before anybody can look into it. Its kind tells a
+        // manager of services that a further start ends here too.
         if let Some(note) = stopped.poison(height, &block).map_err(Failure::Data)? {
-            bail!(
+            bail!(Failure::Data(format!(
                 "{}; this node does not settle it again while stopped/poison-{height}.json says so: remove that file to \
                  try with a mended program",
                 note.problem
-            );
+            )));
         }
         machine.restore(decided, None);
     }

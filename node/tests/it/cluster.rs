@@ -18,6 +18,7 @@ use engine::{Chips, Height, TableId, hex};
 use hosts::Cluster;
 use node::stopped::StopNote;
 use storage::backend::{Access, Backend};
+use words::Failure;
 
 /// Four nodes, with players seated at those that are named.
 fn playing(nodes: &[usize]) -> Cluster {
@@ -407,7 +408,9 @@ fn a_block_that_broke_an_invariant_is_named_and_not_executed_again() {
     let said = cluster.hosts[0].fault.clone().expect("looked at above");
     assert!(said.contains("breaks an invariant"), "{said}");
     let note = cluster.files(0, "stopped").pop().expect("a note");
-    let again = cluster.start_as(0, 0).expect_err("it is not settled again").to_string();
+    let again = cluster.start_as(0, 0).expect_err("it is not settled again");
+    assert!(matches!(again.downcast_ref(), Some(Failure::Data(_))), "no further start would do better: {again:?}");
+    let again = again.to_string();
     assert!(again.contains("breaks an invariant") && again.contains("stopped/poison-"), "{again}");
     cluster.hosts[0].disk.remove(&note).expect("a note");
     let before = cluster.settled(0);

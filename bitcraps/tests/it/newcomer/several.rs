@@ -272,5 +272,5 @@ fn a_node_whose_session_is_in_use_says_in_which_phase_its_start_ends_and_that_it
     }
     drop(held);
     let unit = fs::read_to_string(root().join("packaging/systemd/bitcraps.service")).expect("a unit");
-    assert!(unit.contains("\nRestart=on-failure\n") && unit.contains("\nRestartPreventExitStatus=2 3 4\n"), "{unit}");
+    assert!(unit.contains("\nRestart=on-failure\n") && unit.contains("\nRestartPreventExitStatus=2 3 4 5\n"), "{unit}");
 }
