@@ -1,5 +1,5 @@
 //! What the system's manager of services (systemd) is told, where one started this process and asks for it: that the node is
-//! ready, that it is alive, that it reads its configuration again, that it ends. See sd_notify(3).
+//! ready, that its start goes on, that it is alive, that it reads its configuration again, that it ends. See sd_notify(3).
 //!
 //! The words are the library's, and the socket is ours: a socket of datagrams that nobody reads is full after ten, and the
 //! library waits then for as long as it takes.
@@ -11,6 +11,7 @@ use std::os::linux::net::SocketAddrExt;
 #[cfg(target_os = "linux")]
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -78,6 +79,37 @@ pub fn reloading() {
     }
 }
 
+/// Tells the manager that a start goes on, so that one which takes longer than a start may is waited for while it does: a
+/// start that was ended would begin again where it began.
+#[derive(Default)]
+pub struct StartGoesOn(Mutex<Option<Instant>>);
+
+/// What may pass until a start says again that it goes on: no step of it takes that long.
+const STEP_MAX: Duration = Duration::from_secs(120);
+
+/// How often it says so at most.
+const STEP_TOLD: Duration = Duration::from_secs(1);
+
+const _: () = assert!(STEP_MAX.as_micros() <= u32::MAX as u128, "the word for it has 32 bits");
+
+impl StartGoesOn {
+    /// The start has taken a step. Never held up: a manager that had no room for this hears it with a later step.
+    pub fn step(&self, now: Instant) {
+        if self.is_due(now) {
+            tell(&[NotifyState::ExtendTimeoutUsec(STEP_MAX.as_micros() as u32)], None);
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().expect("nothing panics that holds it");
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= STEP_TOLD);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
 /// Tells the manager that the node is alive, as often as it asks for.
 pub struct Watchdog {
     every: Option<Duration>,
@@ -137,6 +169,14 @@ mod tests {
         tell(None).expect("there is room again");
         drop(manager);
         assert_eq!(tell(None).expect_err("nobody listens").kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_start_says_with_its_steps_that_it_goes_on_and_not_with_all_of_them() {
+        let (start, began) = (StartGoesOn::default(), Instant::now());
+        let told = (0..100).filter(|step| start.is_due(began + Duration::from_millis(100 * step)));
+        assert_eq!(told.collect::<Vec<u64>>(), [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
+        assert!(start.is_due(began + STEP_MAX), "a long step is told of at its end");
     }
 
     #[cfg(target_os = "linux")]

@@ -237,7 +237,13 @@ impl Operated<'_> {
             // First: whoever opens a session in vain may only want to read it, and hears how that is done.
             storage::check_writable(&config.node.data)?;
             let session = Session::open(&config.node.data)?;
-            open::open(session, setup.clone(), options, Opening::new().on_step())
+            let (opening, goes_on) = (Opening::new(), service::StartGoesOn::default());
+            let shown = opening.on_step();
+            let on_step = move |what: &str| {
+                goes_on.step(Instant::now());
+                shown(what);
+            };
+            open::open(session, setup.clone(), options, on_step)
         })?;
         let decided = opened.machine.chain().decided;
         if let Some(halt) = args.halt_at.filter(|halt| decided > Height(*halt)) {

@@ -235,6 +235,8 @@ fn sighup_during_a_start_is_followed_and_the_manager_hears_of_the_end_of_the_sta
         told.push(served.told.next());
     }
     assert!(!told.contains(&"RELOADING=1".to_owned()), "before it is ready there is nothing to tell: {told:?}");
+    // However long a session takes to open, its start is not ended for it.
+    assert!(told.contains(&"EXTEND_TIMEOUT_USEC=120000000".to_owned()), "{told:?}");
     signal(&served.node, "-HUP");
     served.tells("RELOADING=1");
     served.tells("READY=1");
