@@ -13,7 +13,7 @@ use engine::{Genesis, Hash, Height, hex};
 use load::cluster;
 use load::dev::{DevConfig, DevNode, next_session, open_seen};
 use net::server::StartError;
-use node::config::AlertsConfig;
+use node::config::{AlertsConfig, CacheSection};
 use node::open::SessionFound;
 use node::totals::Totals;
 use operate::monitor::Monitor;
@@ -29,7 +29,7 @@ use self::house::{Rest, dashboard_at, listen, listen_at, server_config};
 use self::status::Status;
 use super::bars::Opening;
 use super::out::paragraph;
-use super::past::{PastSource, past_of};
+use super::past::past_of;
 use super::phrases::{program, try_next, with_counts};
 use super::signals::stop_signals;
 use crate::allocator;
@@ -61,7 +61,7 @@ pub fn run(args: &DevArgs) -> anyhow::Result<()> {
         open_seen(Arc::new(FileBackend), &dir, &config, Opening::new().on_step())?;
     let network = listens.map(|address| listen(&dir, &config, address)).transpose()?;
     let listens = network.as_ref().map(|network| network.address);
-    let past = Some(past_of(PastSource::Session(dir.clone())));
+    let past = Some(past_of(&dir, &CacheSection::default()));
     let mut sources = Sources { pool: Some(pool), past, ..Sources::of(&node, &dir, allocator::MEMORY) };
     if let Some(network) = network {
         sources = sources.with_network(&network, &server_config(&config, network.address));

@@ -72,6 +72,12 @@ pub struct HistoryArgs {
     /// A running node asks: leave everything to it, and end with it.
     #[arg(long, hide = true)]
     beside_node: bool,
+    /// Bytes of its cache in memory.
+    #[arg(long, hide = true, requires = "beside_node", conflicts_with = "config")]
+    cache_memory: Option<u64>,
+    /// Bytes of its cache on disk.
+    #[arg(long, hide = true, requires = "beside_node", conflicts_with = "config")]
+    cache_disk: Option<u64>,
     #[command(flatten)]
     expected: SessionArgs,
     /// Say on stderr which tier had how many of the pages.
@@ -116,7 +122,15 @@ pub fn run(args: &HistoryArgs) -> anyhow::Result<()> {
             let config = load(file, args.set.all())?.config;
             (config.node.data.clone(), cache_config(&config))
         }
-        None => (args.session.clone().or_else(|| args.data.clone()).unwrap_or_default(), CacheConfig::default()),
+        None => {
+            let usual = CacheConfig::default();
+            let cache = CacheConfig {
+                memory_bytes: args.cache_memory.unwrap_or(usual.memory_bytes),
+                disk_bytes: args.cache_disk.unwrap_or(usual.disk_bytes),
+                ..usual
+            };
+            (args.session.clone().or_else(|| args.data.clone()).unwrap_or_default(), cache)
+        }
     };
     let identity = args.expected.identify(&dir, args.output)?;
     check_end(args, &dir)?;

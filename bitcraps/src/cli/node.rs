@@ -29,7 +29,7 @@ use super::args::OutputArgs;
 use super::bars::{Opening, spinner};
 use super::config::{SetArgs, check, load, own, prepare};
 use super::logs::Logs;
-use super::past::{PastSource, past_of};
+use super::past::past_of;
 use super::phrases::{disk_full, with_counts};
 use super::reload::Reload;
 use super::signals::{first_signal, stop_signals};
@@ -173,7 +173,7 @@ impl Operated<'_> {
         let mut node = opened.into_node(None, Time::Wall);
         let mut sources = Sources {
             pool: Some(Arc::clone(&self.pool)),
-            past: Some(past_of(PastSource::Config(args.config.clone(), args.set.all().to_vec()))),
+            past: Some(past_of(&config.node.data, &config.cache)),
             ..Sources::of(&node, &config.node.data, allocator::MEMORY)
                 .with_network(&network, &config.net)
                 .with_reserve(config.storage.min_free)

@@ -1,19 +1,26 @@
 //! What happened in the game, as a running node tells it over HTTP.
 
+use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::lines::PATIENCE;
+use super::lines::{Lines, PATIENCE};
 use super::monitor::Dev;
-use super::newcomer::{program, text};
+use super::newcomer::{made_node, play_script, program, text};
+use super::secrets;
 
 /// The answer to a question, once there is one: another one may be answered at the moment, and whoever answers has the lowest
 /// priority of all that runs here.
 fn ask(dev: &Dev, path: &str) -> (u16, Value) {
+    once_answered(path, || dev.ask(path))
+}
+
+fn once_answered(path: &str, ask: impl Fn() -> (u16, String)) -> (u16, Value) {
     let until = Instant::now() + PATIENCE;
     loop {
-        let (status, body) = dev.ask(path);
+        let (status, body) = ask();
         if ![503, 504].contains(&status) {
             return (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")));
         }
@@ -106,4 +113,43 @@ fn what_cannot_be_told_is_said() {
     let unknown = format!("/api/game/player/{}", "ab".repeat(32));
     assert_eq!(ask(&dev, &unknown).0, 404, "no account has this key");
     assert_eq!(dev.get("/api/game/table/0", "evil.example").0, 421, "a name that was made to point here");
+}
+
+#[test]
+fn what_is_edited_for_the_next_start_changes_nothing_of_what_a_running_node_tells() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (config, _other) = (made_node(&dir.path().join("node"), &[]), made_node(&dir.path().join("other"), &[]));
+    let mut node = program()
+        .args(["node", "--config", text(&config), "--output", "ndjson", "--set", "monitoring.listen=127.0.0.1:0"])
+        .args(["--ends-with-input"])
+        .env("XDG_CACHE_HOME", dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let said = Lines::of(node.stdout.take().expect("piped")).next();
+    let ready: Value = serde_json::from_str(&said).expect("a ready line");
+    let monitor = ready["dashboard"].as_str().expect("an address").trim_start_matches("http://").trim_end_matches('/');
+    let address = ready["listen"].as_str().expect("an address");
+    let (code, _, err) = play_script(address, &dir.path().join("p.pem"), "open\nwait receipt\nquit\n");
+    assert_eq!(code, 0, "{err}");
+    let path = "/api/game/player/0";
+    let ask = || {
+        once_answered(path, || {
+            let answer = String::from_utf8(secrets::ask(monitor, path)).expect("text");
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+            (head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), body.to_owned())
+        })
+    };
+    let original = fs::read_to_string(&config).expect("a configuration");
+    let elsewhere = original.replace("data = \"session\"", "data = \"../other/session\"");
+    assert_ne!(elsewhere, original);
+    for file in [original, elsewhere, "[node]\ndata = \"ses".into()] {
+        fs::write(&config, &file).expect("written");
+        let (status, answer) = ask();
+        assert!(status == 200 && answer["chain"] == ready["chain"] && !rows(&answer).is_empty(), "{status} {answer}");
+    }
+    drop(node.stdin.take());
+    assert!(node.wait().expect("it ends").success());
 }
