@@ -174,7 +174,7 @@ impl NodeClock {
             Time::Virtual(_) => self.start_ms + self.tick.0 * QUANTUM_MS,
             Time::Told => self.told.now_ms,
             Time::Wall => {
-                // A clock that is set before 1970 reads as 0, and is waited for like any clock that was set back.
+                // A clock that is set before 1970 reads as 0, and is taken like any clock that was set back.
                 let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let wall_ms = wall.as_millis() as u64;
                 // A step that was not told yet is kept: a right reading after it says nothing of it.

@@ -173,7 +173,11 @@ impl Node {
     /// The clock on the wall was set: the operator reads it, and everyone who is connected hears it.
     fn tell_step(&mut self, step_ms: i64) {
         let (way, then) = match step_ms {
-            ..0 => ("back", "blocks wait until it has caught up with the chain, and intents that cannot wait are shed"),
+            ..0 => (
+                "back",
+                "blocks go on for what is sent, a millisecond apart; windows wait until it has caught up with the chain, and \
+                 intents that end before that are shed",
+            ),
             _ => ("forward", "windows that ended meanwhile roll at once, and nobody is absent for it"),
         };
         tracing::warn!("the clock was set {way} by {:.1} s: {then}", step_ms.unsigned_abs() as f64 / 1_000.0);

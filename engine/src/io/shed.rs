@@ -62,7 +62,7 @@ impl ShedReason {
         (
             Self::ClockBehind,
             "CLOCK_BEHIND",
-            "the node's clock was set back, and its chain waits until the clock has caught up; send it again then",
+            "the node's clock was set back, and the intent ends before the chain's next block; send it again when the clock has caught up",
         ),
         (Self::NoPledges, "NO_PLEDGES", "no table of this chain takes pledges: its dice follow from the beacon alone"),
     ];
