@@ -18,7 +18,8 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" -q install --disable-pip-version-check sseclient-py==1.9.0 httpx-sse==0.4.3 httpx==0.28.1
 cd "$work"
 echo '{"private": true}' > package.json
-npm install --silent --no-audit --no-fund eventsource-parser@4.1.3 parse-sse@0.1.0 fetch-event-stream@0.1.6 @azure/core-sse@2.3.0 > /dev/null
+npm install --silent --no-audit --no-fund \
+    eventsource-parser@4.1.3 parse-sse@0.1.0 fetch-event-stream@0.1.6 @azure/core-sse@2.3.0 > /dev/null
 cat > streams.json <<'EOF2'
 {
   "cut off in a line": "data: 1\n\ndata: 23",
