@@ -2,8 +2,8 @@
 # craps, a table engine in Python: 10 chips on come are at the 4, with odds of 20 behind them, when the shooter makes his point and comes
 # out again. Come-out rolls follow, then a 4 or a 7. What becomes of the odds?
 #
-# Guess before the run: what a table does. Odds are off on a come-out, so a 4 or a 7 there gives them back; afterwards they are on again,
-# win 2 to 1 or lose. They have no edge.
+# Guess before the run: its bets have the edges that are known of them, so that odds have none: they win 2 to 1, lose, or, being off on
+# a come-out, come back.
 # Seen with craps 2.0.2 (PyPI): with the point made and the next roll a 7, they come back. After any other come-out roll the odds are
 # never on again: neither a 4 nor a 7 later decides them, and the game counts them as chips on the table for ever. The come bet pays
 # meanwhile as it should. So in a simulation 20 chips leave the player's rail each time, and the odds seem to have an edge. As long as

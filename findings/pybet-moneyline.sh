@@ -2,7 +2,7 @@
 # Payouts as people write them, with pybet: 7 to 5 and 9 to 5 (place bets on 5 and 9, on 4 and 10) and the usual -110 of a bookmaker.
 # Does a payout that is a whole number of an American moneyline come out as that, and does a moneyline come back as it went in?
 #
-# Guess before the run: yes. 9/5 is +180 exactly, and pybet keeps odds as decimal numbers.
+# Guess before the run: payouts such as 6/5, 9/5 and 1/2 come out by the formulas. (Of the way back there was none.)
 # Seen with pybet 0.8.4 (PyPI): 9/5 is +179, 7/5 is +139, and -110 comes back as -109. The decimal is made from a binary fraction, so
 # that 2.8 is a little less than that, and what is behind the point is cut off. Of the 392 payouts of up to 100 to up to 20
 # whose moneyline is a whole number, 94 come out nearer to zero by one; of the moneylines from -995 to +995 in steps of 5, 65 of 358 do
