@@ -67,6 +67,15 @@ pub enum Alarm {
         /// The slot of its vote key.
         slot: u32,
     },
+    /// This node's clock is beyond every time that a block can have: it proposes nothing, for nobody could read what it proposed.
+    #[error(
+        "the clock of this machine is wrong: it shows {now_ms} ms since 1970, and a block after the year 2106 is none. Nothing is \
+         proposed here until the clock is set right; what is recorded stays as it is"
+    )]
+    ClockTooLate {
+        /// What the clock shows, in milliseconds since the Unix epoch.
+        now_ms: u64,
+    },
     /// Two connections with different network keys prove that they speak for one validator: its keys are in two places.
     #[error("two network keys prove that they speak for validator {slot}: its vote key is in two places")]
     TwoLives {
@@ -92,7 +101,7 @@ impl Alarm {
     pub fn level(&self) -> AlarmLevel {
         match self {
             Self::BeaconStalls { .. } | Self::SignsByOperator { .. } => AlarmLevel::Notice,
-            Self::PastGone { .. } => AlarmLevel::Stuck,
+            Self::PastGone { .. } | Self::ClockTooLate { .. } => AlarmLevel::Stuck,
             Self::Diverged { .. }
             | Self::Equivocated { .. }
             | Self::OwnVoteElsewhere { .. }

@@ -50,7 +50,9 @@ impl Body for ChainProgress {
 
     fn to_bytes(&self) -> StandingBody {
         StandingBody {
-            now_ms: self.now_ms,
+            // A clock that is beyond what any chain can have is its own node's fault, which the node says at home. Whoever read such
+            // a time would take the message for a malformed one, and the node for a liar.
+            now_ms: self.now_ms.min(TIME_MS_MAX),
             decided: self.decided.0,
             settled: self.settled.0,
             certified: self.certified.0,
@@ -155,5 +157,20 @@ impl Body for NodeStatus {
             missing_shares: SlotList(0b1010),
         };
         vec![Self { standing: ChainProgress::samples()[0], connections: 40, nodes: 4, behind: 2, furthest, order }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that is set wrong costs a node no neighbour: all that it says can be read.
+    #[test]
+    fn a_node_whose_clock_is_beyond_what_a_chain_can_have_says_the_last_time_that_one_can() {
+        for now_ms in [7, TIME_MS_MAX, TIME_MS_MAX + 1, u64::MAX] {
+            let body = ChainProgress { now_ms, ..ChainProgress::default() }.to_bytes();
+            let read = ChainProgress::of_bytes(&body).expect("it can be read");
+            assert_eq!(read, ChainProgress { now_ms: now_ms.min(TIME_MS_MAX), ..ChainProgress::default() });
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::Height;
-use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX};
+use engine::limits::{BLOCK_ACCOUNT_INTENTS_MAX, BLOCK_BYTES_MAX, BLOCK_INTENTS_MAX, BLOCK_PLEDGES_MAX, TIME_MS_MAX};
 use engine::message::block::{BLOCK_VERSION, Block, Header, intents_root, pledges_root, system_hash};
 use engine::message::certificate::Certificate;
 use engine::message::intent::Intent;
@@ -49,7 +49,18 @@ pub enum PushError {
 }
 
 impl<'a> BlockBuilder<'a> {
+    /// The time of a block that is built while the clock shows `clock_ms`, behind one of `parent_time_ms`; `None` if no block can
+    /// have it: nobody would read that block, nor would whoever built it, once it starts again.
+    pub fn time_ms(parent_time_ms: u64, clock_ms: u64) -> Option<u64> {
+        // A clock that was set back builds a block of the least time that is valid, not one that everybody refuses.
+        let time_ms = clock_ms.max(parent_time_ms.saturating_add(1));
+        (time_ms <= TIME_MS_MAX).then_some(time_ms)
+    }
+
     /// An empty block that `round` of the context's height proposes, carrying the certificate of the height before.
+    ///
+    /// # Panics
+    /// If [`BlockBuilder::time_ms`] has no time for it.
     pub fn new(context: BlockContext<'a>, round: u32, time_ms: u64, certificate: Option<Certificate>) -> Self {
         assert!(context.height > Height::GENESIS, "genesis is no block");
         let header = Header {
@@ -63,8 +74,7 @@ impl<'a> BlockBuilder<'a> {
             pledges: pledges_root(&[]),
             root_chain: context.root_chain,
             height: context.height,
-            // A clock that was set back builds a block of the least time that is valid, not one that everybody refuses.
-            time_ms: time_ms.max(context.parent_time_ms.saturating_add(1)),
+            time_ms: Self::time_ms(context.parent_time_ms, time_ms).expect("whoever builds a block asked for its time"),
             round,
             proposer: context.validators.own.proposer(context.height, round),
             intent_count: 0,

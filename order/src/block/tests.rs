@@ -180,6 +180,21 @@ fn every_field_of_the_header_is_checked() {
 }
 
 #[test]
+fn a_block_is_built_only_at_a_time_that_a_block_can_have() {
+    let world = world();
+    for clock_ms in [0, TIME_MS - 1, TIME_MS, TIME_MS + 9, TIME_MS_MAX] {
+        let time_ms = BlockBuilder::time_ms(TIME_MS - 1, clock_ms).expect("the chain has not ended");
+        assert_eq!(time_ms, clock_ms.max(TIME_MS));
+        let block = BlockBuilder::new(world.context(8), 2, clock_ms, Some(world.certificate(7))).finish();
+        assert_eq!((block.header.time_ms, world.check(&block)), (time_ms, Ok(())));
+    }
+    let none = [(TIME_MS, TIME_MS_MAX + 1), (TIME_MS, u64::MAX), (TIME_MS_MAX, TIME_MS), (u64::MAX, 0)];
+    for (parent_time_ms, clock_ms) in none {
+        assert_eq!(BlockBuilder::time_ms(parent_time_ms, clock_ms), None);
+    }
+}
+
+#[test]
 fn sections_of_what_does_not_exist_yet_are_refused_though_their_hashes_hold() {
     let world = world();
     let mut block = world.block();

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 
 use crate::common::genesis;
 use engine::genesis::Genesis;
-use engine::io::{Input, Offence, Output, ShedReason, Verdict};
+use engine::io::{Alarm, AlarmLevel, Input, Offence, Output, ShedReason, Verdict};
+use engine::limits::TIME_MS_MAX;
 use engine::message::intent::{IntentBody, IntentKind};
 use engine::{PeerId, TableId, Tick};
 use order::keys::dev_keys;
@@ -32,6 +33,7 @@ struct Validator {
     verdicts: Vec<Verdict>,
     /// Peers that it put out.
     bans: usize,
+    alarms: Vec<Alarm>,
 }
 
 impl Validator {
@@ -53,7 +55,8 @@ impl Validator {
         let setup = Setup::new(genesis, CHAIN).expect("a genesis");
         let machine = Machine::validator(setup, 1, member).expect("a validator");
         let (blocks, sheds, verdicts) = (Vec::new(), Vec::new(), Vec::new());
-        Self { machine, tick: 0, now_ms: NOON, player, number: 0, blocks, sheds, verdicts, bans: 0 }
+        let alarms = Vec::new();
+        Self { machine, tick: 0, now_ms: NOON, player, number: 0, blocks, sheds, verdicts, bans: 0, alarms }
     }
 
     /// Ticks of 5 ms.
@@ -76,6 +79,7 @@ impl Validator {
                 Output::Shed { reason, .. } => self.sheds.push(reason),
                 Output::Receipt { receipt, .. } => self.verdicts.push(receipt.verdict),
                 Output::Ban { .. } => self.bans += 1,
+                Output::Alarm(alarm) => self.alarms.push(alarm),
                 _ => {}
             }
         }
@@ -145,6 +149,38 @@ fn a_clock_that_is_set_back_stops_the_game_with_a_reason_until_it_has_caught_up(
     validator.go_on(20);
     assert_eq!(validator.verdicts, [Verdict::Applied]);
     validator.check_times();
+}
+
+/// Nobody reads a block after the year 2106: a lone validator that recorded one would have lost its session.
+#[test]
+fn a_clock_beyond_what_a_block_can_have_proposes_nothing_says_so_and_goes_on_once_it_is_right() {
+    let mut validator = Validator::new();
+    validator.sit();
+    for beyond_ms in [TIME_MS_MAX + 1, u64::MAX / 2] {
+        let (before_ms, blocks) = (validator.now_ms, validator.blocks.len());
+        validator.now_ms = beyond_ms;
+        validator.go_on(1_000);
+        assert_eq!(validator.blocks.len(), blocks, "nothing is decided at {beyond_ms}");
+        let is_of_the_clock = |alarm: &Alarm| {
+            let names = matches!(alarm, Alarm::ClockTooLate { now_ms } if *now_ms > TIME_MS_MAX);
+            names && alarm.level() == AlarmLevel::Stuck && alarm.to_string().contains("clock")
+        };
+        assert!(validator.alarms.iter().all(is_of_the_clock), "{:?}", validator.alarms);
+        let told = validator.alarms.len();
+        assert!((2..20).contains(&told), "it is told in each round, and no more: {told}");
+        validator.alarms.clear();
+
+        validator.now_ms = before_ms + 5_000;
+        validator.go_on(1_000);
+        validator.send(IntentKind::SetWorking, validator.now_ms, |body| body.at(TABLE));
+        validator.go_on(200);
+        assert_eq!(validator.verdicts.len(), 1, "it goes on once the clock is right");
+        validator.verdicts.clear();
+        assert!(validator.is_seated() && validator.blocks.len() > blocks);
+        assert_eq!(validator.alarms, []);
+    }
+    validator.check_times();
+    assert!(validator.blocks.iter().all(|(time_ms, now_ms)| time_ms.abs_diff(*now_ms) <= 500));
 }
 
 #[test]

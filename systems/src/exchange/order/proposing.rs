@@ -1,11 +1,12 @@
 //! Proposes a block where the order of blocks asks for one, and tells again what got lost.
 
 use engine::Height;
+use engine::io::{Alarm, Output};
 use engine::limits::BLOCK_BYTES_MAX;
 use engine::message::block::{Block, Header};
 use engine::message::node::NodeMessage;
 use engine::message::vote::{Proposal, VoteKind};
-use order::block::{BlockBuilder, BlockContext, BlockValidators, PushError};
+use order::block::{BlockBuilder, BlockContext, BlockValidators, PushError, check_head};
 use order::consensus::{Input, Timeout};
 
 use super::{HELP_ROUND, OrderStep, log_body};
@@ -26,6 +27,11 @@ impl OrderStep<'_> {
                 // Whoever lacks the certificate finds that the block is of another round.
                 self.tell_lock();
                 self.input(Input::Value { round, header });
+            }
+            // The round passes without a block, as where its proposer is away, and the next one asks again: a clock that is set
+            // right is heard of then, and whoever looks reads of one that is not with each question.
+            None if BlockBuilder::time_ms(self.chain.parent_time_ms, self.clock.now_ms).is_none() => {
+                self.outbox.outputs.push(Output::Alarm(Alarm::ClockTooLate { now_ms: self.clock.now_ms }));
             }
             None => {
                 let block = self.build(round);
@@ -81,10 +87,10 @@ impl OrderStep<'_> {
             }
         }
         let block = builder.finish();
-        // Others refuse a block that breaks one of these, and this validator's turn would be lost each time.
-        assert_eq!(block.header.height, height);
-        assert_eq!(block.header.parent, self.chain.parent);
-        assert!(block.header.time_ms > self.chain.parent_time_ms, "block time moves forward");
+        // Nobody else looks at the block of a lone validator before it is recorded, and a start that cannot read it is the end of
+        // the session. Its intents were checked as they were taken.
+        let checked = check_head(&block.header, block.certificate.as_ref(), &context);
+        assert_eq!(checked, Ok(()), "this node's own block of height {height} is one that others take");
         assert!(block.encoded_len() <= BLOCK_BYTES_MAX, "a block is bounded");
         block
     }
