@@ -72,7 +72,7 @@ impl NodeClock {
         let tick = Tick((last_ms - start_ms).div_ceil(QUANTUM_MS));
         let (started, now_ms) = (Instant::now(), start_ms + tick.0 * QUANTUM_MS);
         let wall = WallClock::default();
-        Self {
+        let mut clock = Self {
             time,
             start_ms,
             tick,
@@ -82,6 +82,16 @@ impl NodeClock {
             started,
             step_ms: None,
             told: Told::default(),
+        };
+        clock.look();
+        clock
+    }
+
+    /// Reads the wall's clock where time comes from it, outside of a tick too: what others are told of the time must not be of a
+    /// tick that is long past, nor of the last block.
+    pub fn look(&mut self) {
+        if self.is_wall() {
+            self.begin();
         }
     }
 
@@ -203,6 +213,25 @@ mod tests {
             assert!(has_passed.as_millis() as u64 >= tick * QUANTUM_MS, "tick {tick} began after {has_passed:?}");
             assert!(clock.tick().0 >= tick, "a tick that was missed is skipped");
             clock.begin();
+        }
+    }
+
+    /// Whoever connects before the first tick takes its time from here.
+    #[test]
+    fn a_clock_of_the_wall_shows_the_time_before_its_first_tick_and_between_ticks() {
+        let wall_ms =
+            || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+        let before_ms = wall_ms();
+        let mut clock = NodeClock::new(Time::Wall, 1_000, 2_000);
+        assert!((before_ms..=wall_ms()).contains(&clock.now_ms()), "{} at {before_ms}", clock.now_ms());
+        let (tick, again_ms) = (clock.tick(), wall_ms());
+        clock.look();
+        assert!((again_ms..=wall_ms()).contains(&clock.now_ms()), "{} at {again_ms}", clock.now_ms());
+        assert_eq!(clock.tick(), tick, "a look begins no tick");
+        for time in [Time::Virtual(Pace::Max), Time::Told] {
+            let mut clock = NodeClock::new(time, 1_000, 2_000);
+            clock.look();
+            assert_eq!(clock.now_ms(), 2_000, "{time:?}: it is the time of the last block");
         }
     }
 

@@ -127,9 +127,7 @@ impl Node {
         self.totals.ticks_missed += self.clock.advance().saturating_sub(self.quanta - 1);
         self.await_tick()?;
         let clock = self.clock.begin();
-        if let Some(step_ms) = self.clock.take_step() {
-            self.tell_step(step_ms);
-        }
+        self.tell_step();
         // The disk is behind: one more tick would only lengthen what receipts wait for.
         if self.held.ticks() >= STALLING_TICKS {
             self.totals.ticks_stalled += 1;
@@ -170,8 +168,9 @@ impl Node {
         }
     }
 
-    /// The clock on the wall was set: the operator reads it, and everyone who is connected hears it.
-    fn tell_step(&mut self, step_ms: i64) {
+    /// If the clock on the wall was set, the operator reads it, and everyone who is connected hears it.
+    fn tell_step(&mut self) {
+        let Some(step_ms) = self.clock.take_step() else { return };
         let (way, then) = match step_ms {
             ..0 => (
                 "back",
@@ -387,7 +386,9 @@ impl StartedNode {
 impl Node {
     /// Takes inputs from a network too, and gives it what concerns its peers.
     pub fn listen(&mut self, mut network: impl Edge + 'static) {
-        network.publish(self.told());
+        self.clock.look();
+        // It may have listened for a while: whoever is connected was told no time yet.
+        network.tell_time(self.told());
         self.network = Some(Box::new(network));
     }
 

@@ -85,6 +85,9 @@ impl Node {
     pub(super) fn wait_for_room(&mut self) -> anyhow::Result<()> {
         assert!(self.totals.disk_full.is_some(), "only a disk without room is waited for");
         assert!(self.outputs.is_empty(), "what the last tick gave out was recorded before its disk was full");
+        // No tick begins, and time goes on: whoever connects meanwhile dates its intents by what it is told.
+        self.clock.begin();
+        self.tell_step();
         let heard = if self.clock.is_told() {
             self.storage.poll(self.clock.at())?
         } else {

@@ -1,7 +1,7 @@
 //! When a tick of a node on the wall's time begins.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, bounded};
 use engine::Tick;
@@ -85,4 +85,52 @@ fn a_node_that_ends_takes_what_waits_for_it_first() {
     node.listen(Caller { urgent: bounded(1).1, taken: Arc::clone(&taken), every: 4 });
     node.run(None, &AtomicBool::new(true), |_, _, _| {}).expect("the node runs");
     assert_eq!(taken.load(Ordering::Relaxed), 4, "it ended with the tick that took them");
+}
+
+/// A network that keeps what it was told of the time: by what everyone hears who is connected, and by the rest.
+#[derive(Clone, Default)]
+struct Listener {
+    everyone: Arc<Mutex<Vec<u64>>>,
+    newcomers: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Edge for Listener {
+    fn take_inputs(&mut self, _: &mut Vec<Input>) -> bool {
+        true
+    }
+
+    fn send(&mut self, outputs: &mut Vec<Output>) -> bool {
+        outputs.clear();
+        true
+    }
+
+    fn publish(&mut self, standing: ChainProgress) {
+        self.newcomers.lock().expect("one thread").push(standing.now_ms);
+    }
+
+    fn tell_time(&mut self, standing: ChainProgress) {
+        self.everyone.lock().expect("one thread").push(standing.now_ms);
+    }
+
+    fn close(self: Box<Self>) {}
+}
+
+/// A network listens before its node does. Whoever connected in between dates intents by what it hears then.
+#[test]
+fn a_node_on_the_walls_time_says_it_to_everyone_before_its_first_tick() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (config, _) = crate::simulation::session(dir.path());
+    let mut node = crate::simulation::opened(&config).0.into_node(None, Time::Wall);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let (network, before_ms) = (Listener::default(), node::init::now_ms().expect("a clock"));
+    node.listen(network.clone());
+    let [said_ms] = network.everyone.lock().expect("one thread")[..] else { panic!("it is said once") };
+    assert!(said_ms >= before_ms && said_ms <= node::init::now_ms().expect("a clock"), "{said_ms} at {before_ms}");
+    node.step().expect("the node runs");
+    assert_eq!(network.everyone.lock().expect("one thread").len(), 1, "nobody set the clock");
+    let newcomers = network.newcomers.lock().expect("one thread").clone();
+    assert!(
+        !newcomers.is_empty() && newcomers.iter().all(|now_ms| *now_ms >= said_ms),
+        "{newcomers:?} after {said_ms}"
+    );
 }
