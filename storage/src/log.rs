@@ -183,7 +183,8 @@ impl LogWriter {
     /// again: it is a log that is missing, with all that follows from that, and whoever signs again needs a place to write it.
     ///
     /// # Errors
-    /// If the system refuses. A damaged log is not an error: it is a finding, and a new one begins beside it.
+    /// If the system refuses, or a group is of another version, before anything is written. A damaged log is not an error: it is a
+    /// finding, and a new one begins beside it.
     pub fn open(session: &Session, file_bytes: u64) -> Result<(LogFound, Self), OpenError> {
         let folder = session.dir().join("consensus");
         let backend = session.backend().clone();
@@ -209,14 +210,15 @@ impl LogWriter {
             let bytes = backend.read(path, LOG_FILE_BYTES_MAX).map_err(OpenError::io(path))?;
             let (groups, end, problem) = read(&bytes);
             let last = index + 1 == files.len();
+            // Nothing of it is lost: the program that wrote it knows what was signed. One begun beside it would have it removed.
+            if let Some(problem) = problem.clone().filter(|problem| problem.kind == DamageKind::Version) {
+                return Err(Damage::new(format!("consensus/{}", name(*number, "log")), end, problem).into());
+            }
             // After a file was damaged, a fence moves only where its validator signs again: what came before counts no more.
             if damage.is_some() && groups.iter().any(|group| group.fence > fence) {
                 (damage, all) = (None, Vec::new());
             }
-            if let Some(problem) = problem.filter(|problem| {
-                // What another version wrote may hold votes that this node signed: it is not cut.
-                problem.kind == DamageKind::Version || !last || search(&bytes, end) != Search::Nothing
-            }) {
+            if let Some(problem) = problem.filter(|_| !last || search(&bytes, end) != Search::Nothing) {
                 let file = format!("consensus/{}", name(*number, "log"));
                 damage.get_or_insert(Damage::new(file, end, problem));
             }

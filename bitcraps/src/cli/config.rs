@@ -19,7 +19,7 @@ use operate::named::{Own, named_warnings};
 use operate::watching::MonitorConfig;
 use serde_json::json;
 use storage::backend::{Backend, FileBackend};
-use storage::{Session, check_log};
+use storage::{DamageKind, Session, check_log};
 use systems::Setup;
 
 use super::args::{Format, OutputArgs};
@@ -192,12 +192,16 @@ fn goes_on(config: &Config, follows: bool) -> anyhow::Result<()> {
     drop(Session::open(data)?);
     let (genesis, _) = storage::read_genesis(data)?;
     let count = genesis.validators.len();
+    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
+    let log = check_log(&backend, data)?;
+    // Whoever follows opens it too, and no rule helps a program that cannot read it.
+    if let Some(newer) = log.damages.iter().find(|damage| damage.problem.kind == DamageKind::Version) {
+        return Err(Failure::Data(format!("{}: {newer}", data.display())).into());
+    }
     // Where others may be faulty, one that lost its log follows them until it may vote again.
     if follows || quorum(count) < count {
         return Ok(());
     }
-    let backend: Arc<dyn Backend> = Arc::new(FileBackend);
-    let log = check_log(&backend, data)?;
     let problem = match log.damages.first() {
         Some(damage) => damage.to_string(),
         None if log.files == 0 => "the consensus log is missing".into(),

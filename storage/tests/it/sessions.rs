@@ -311,16 +311,32 @@ fn the_last_frame_or_log_group_of_another_version_is_damage_and_is_not_cut() {
     assert_eq!((check.torn, check.damages.len()), (None, 1));
 
     fs::write(segment(&session_dir), &whole).expect("the segment");
-    let mut newer = fs::read(log(&session_dir)).expect("a log");
+    let whole_log = fs::read(log(&session_dir)).expect("a log");
+    let mut newer = whole_log.clone();
     newer[..8].copy_from_slice(b"BCCLOG09");
     fs::write(log(&session_dir), &newer).expect("a group of another version");
     let check = check_log(&files(), &session_dir).expect("readable");
     assert_eq!((check.torn, check.damages.len()), (None, 1));
     assert_eq!(check.damages[0].problem.kind, DamageKind::Version);
-    let opened = Opened::of(Session::open(&session_dir).expect("a session")).expect("a damaged log is a finding");
-    assert!(matches!(&opened.log, LogFound::Damaged(damage) if damage.problem.kind == DamageKind::Version));
-    opened.storage.close();
-    assert_eq!(fs::read(log(&session_dir)).expect("a log"), newer);
+    // The program that wrote it knows what was signed: nothing is begun beside it, whatever follows it.
+    let second = session_dir.join("consensus/00000002.log");
+    for next in [None, Some(&whole_log)] {
+        next.into_iter().for_each(|whole| fs::write(&second, whole).expect("a second file"));
+        let error = Opened::of(Session::open(&session_dir).expect("a session")).err().expect("another version");
+        assert!(matches!(&error, OpenError::Damaged(damage) if damage.problem.kind == DamageKind::Version), "{error}");
+        assert!(error.to_string().contains("version 09, this program reads version 2"), "{error}");
+        assert_eq!(fs::read(log(&session_dir)).expect("a log"), newer);
+        let files = fs::read_dir(session_dir.join("consensus")).expect("its log").count();
+        assert_eq!(files, 1 + usize::from(next.is_some()), "nothing was written");
+    }
+    fs::remove_file(&second).expect("removed");
+    // So it does of one behind a file that is damaged, which alone would be a finding.
+    let mut altered = whole_log;
+    altered[4_096 + 70] ^= 4;
+    fs::write(log(&session_dir), &altered).expect("a damaged file");
+    fs::write(&second, &newer).expect("one of another version");
+    let error = Opened::of(Session::open(&session_dir).expect("a session")).err().expect("another version");
+    assert!(matches!(&error, OpenError::Damaged(damage) if damage.file.ends_with("00000002.log")), "{error}");
 
     // The same bytes with a broken hash are an unfinished group, and are cut.
     let mut torn = whole;

@@ -108,6 +108,27 @@ fn a_file_that_is_no_genesis_is_told_where_one_is() {
     }
 }
 
+/// What another program wrote is not what was lost, however many others there are to follow.
+#[test]
+fn a_consensus_log_of_another_version_is_refused_among_others_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chain = dir.path().join("chain");
+    assert_eq!(deal(&chain, "4", &addresses(dir.path(), 4)).0, 0);
+    let (config, log) = (chain.join("node-1/bitcraps.toml"), chain.join("node-1/session/consensus/00000001.log"));
+    let check = |more: &[&str]| run(&[&["config", "check", text(&config)], more].concat());
+    let whole = fs::read(&log).expect("a new session has its log");
+    let mut newer = whole.clone();
+    newer[..8].copy_from_slice(b"BCCLOG03");
+    for more in [&[][..], &["--follow"]] {
+        fs::write(&log, &newer).expect("written");
+        let (code, _, err) = check(more);
+        assert!(code == 4 && err.contains("the group has version 03, this program reads version 2"), "{code} {err}");
+        assert!(!err.contains("--sign-from"), "that would not help: {err}");
+        fs::write(&log, &whole).expect("written");
+        assert_eq!(check(more).0, 0);
+    }
+}
+
 #[test]
 fn of_the_keys_of_two_validators_the_odd_one_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
