@@ -66,7 +66,8 @@ What had a receipt is on its disk.
 
 1. The alert and the last line of the log say why, and what mends it. A file that is denied is named with whose it is: all of a session
    belongs to the user as whom the node runs (`chown -R` to that user). Who only reads it runs the command as that user (`sudo -u`).
-2. The unit starts it again, except where that does not help: `systemctl status bitcraps` shows whether it did.
+2. The unit starts it again, except where that does not help: `systemctl status bitcraps` shows whether it did. After a block
+   that broke an invariant the next start ends too, with exit code 4, and names the note in `stopped`.
 3. `bitcraps doctor --config FILE` looks at the disk; the folder `stopped` of the session has what is known of a fault.
 ";
 
