@@ -94,7 +94,7 @@ pub enum Event<'a> {
     /// An intent went out.
     Sent(u64, &'a Wish),
     /// What became of an intent.
-    Receipt(u64, Option<&'a InFlight>, Verdict, Height),
+    Receipt(&'a InFlight, Verdict, Height),
     /// The program ends, and an intent has no receipt yet.
     Unanswered(u64, &'a Wish),
     /// The node had no room for an intent.
@@ -169,15 +169,15 @@ fn object(event: Event<'_>) -> Value {
             "box_number": wish.bet.map(|(_, number)| number).filter(|number| *number != 0),
             "amount": wish.amount, "working": setting(wish.working),
         }),
-        Event::Receipt(number, sent, verdict, height) => {
+        Event::Receipt(sent, verdict, height) => {
             let (result, refusal) = match verdict {
                 Verdict::Applied => ("applied", None),
                 Verdict::OddsReturned => ("odds_returned", None),
                 Verdict::Refused(refusal) => ("refused", Some(refusal.name())),
             };
             json!({
-                "event": "receipt", "number": number, "height": height.0, "result": result, "refusal": refusal,
-                "words": receipt_words(sent.map(|sent| &sent.wish), number, verdict).1,
+                "event": "receipt", "number": sent.id.number, "height": height.0, "result": result, "refusal": refusal,
+                "words": receipt_words(&sent.wish, verdict).1,
             })
         }
         Event::Unanswered(number, wish) => {
@@ -263,7 +263,7 @@ mod tests {
             Event::Halves(TableId(0), &halves),
             Event::Resolution(&resolution("come", 0, 10, 0, BetResult::Lose)),
             Event::Sent(7, &wish),
-            Event::Receipt(7, game.in_flight.first(), Verdict::Applied, Height(9)),
+            Event::Receipt(&game.in_flight[0], Verdict::Applied, Height(9)),
             Event::Unanswered(7, &wish),
             Event::Shed(7, "busy"),
             Event::ClockSet(1),
@@ -300,7 +300,7 @@ mod tests {
                 r#"{"event":"resolution","table":0,"seat":2,"bet":"come","number":null,"wager":10,"credit":0,"result":"travel","to":9}"#,
             ),
             (
-                Event::Receipt(7, game.in_flight.first(), refused, Height(9)),
+                Event::Receipt(&game.in_flight[0], refused, Height(9)),
                 r#"{"event":"receipt","number":7,"height":9,"result":"refused","refusal":"NO_PARENT_BET","words":"5 on come odds on 9 refused: there is no flat bet for these odds to stand on (NO_PARENT_BET)"}"#,
             ),
             (

@@ -325,7 +325,7 @@ impl Game {
         let is_done = |kind| verdict == Verdict::Applied && sent.wish.kind == kind;
         self.opened |= self.account.is_none() && is_done(IntentKind::Open);
         self.left = is_done(IntentKind::Leave).then_some(sent.table).or(self.left);
-        let (severity, text) = receipt_words(Some(&sent.wish), id.number, verdict);
+        let (severity, text) = receipt_words(&sent.wish, verdict);
         self.say(severity, text);
     }
 

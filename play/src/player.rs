@@ -221,20 +221,21 @@ impl Player {
                     tell,
                 );
             }
-            // One of a pledge or an opening, which has an intent's key and may have its number: what came of those the table shows.
-            Event::Answer(answer) if game.in_flight(&answer.id).is_none() => {}
-            Event::Answer(answer) => match answer.verdict {
-                AnswerVerdict::Acknowledged => game.acknowledged(&answer.id),
-                AnswerVerdict::Receipt { height, verdict, .. } => {
-                    let sent = game.in_flight(&answer.id);
-                    tell(event_line(lines::Event::Receipt(answer.id.number, sent, verdict, height)));
-                    game.receipt(&answer.id, verdict, height);
+            Event::Answer(answer) => {
+                // One of a pledge or an opening has an intent's key, and may have its number: what came of those the table shows.
+                let Some(sent) = game.in_flight(&answer.id) else { return };
+                match answer.verdict {
+                    AnswerVerdict::Acknowledged => game.acknowledged(&answer.id),
+                    AnswerVerdict::Receipt { height, verdict, .. } => {
+                        tell(event_line(lines::Event::Receipt(sent, verdict, height)));
+                        game.receipt(&answer.id, verdict, height);
+                    }
+                    AnswerVerdict::Shed(reason) => {
+                        tell(event_line(lines::Event::Shed(answer.id.number, reason.name())));
+                        game.shed(&answer.id, reason.sentence());
+                    }
                 }
-                AnswerVerdict::Shed(reason) => {
-                    tell(event_line(lines::Event::Shed(answer.id.number, reason.name())));
-                    game.shed(&answer.id, reason.sentence());
-                }
-            },
+            }
             Event::Account(row) => {
                 game.settled(row.height);
                 let id = |game: &Game| game.account.map(|(id, _)| id);

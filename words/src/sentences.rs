@@ -71,10 +71,10 @@ pub fn resolution_words(one: &Resolution, profit: i64) -> (Severity, String) {
 }
 
 /// What became of an intent, in words: `5 on field: placed`.
-pub fn receipt_words(sent: Option<&Wish>, number: u64, verdict: Verdict) -> (Severity, String) {
-    let words = sent.map_or(format!("intent {number}"), |sent| sent.words());
+pub fn receipt_words(wish: &Wish, verdict: Verdict) -> (Severity, String) {
+    let words = wish.words();
     match verdict {
-        Verdict::Applied => (Severity::Info, format!("{words}: {}", sent.map_or("done", |sent| sent.done()))),
+        Verdict::Applied => (Severity::Info, format!("{words}: {}", wish.done())),
         Verdict::OddsReturned => (Severity::Info, format!("{words}: done, its odds came back too")),
         Verdict::Refused(refusal) => {
             (Severity::Warning, format!("{words} refused: {} ({})", refusal.sentence(), refusal.name()))
