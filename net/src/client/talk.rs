@@ -152,10 +152,8 @@ impl Client {
         out: &mut Vec<u8>,
         hear: &mut (impl FnMut(Event) + Send),
     ) -> Option<Ended> {
-        let Some(first) = first else {
-            let _ = send.finish();
-            return Some(Ended::Asked);
-        };
+        // Whoever drops the sender of commands ends the client too.
+        let first = first.unwrap_or(Command::Close);
         if let Some(ended) = self.ended_by(&first) {
             // What was sent before is on its way; the node has it, or the next connection sends it.
             let _ = send.finish();
