@@ -1,5 +1,7 @@
 //! Players whose node is killed and started again.
 
+use node::config::ServedAt;
+
 use super::*;
 
 /// A node in a process of its own, which can be killed.
@@ -36,6 +38,8 @@ fn clients_play_on_through_kills_and_nothing_is_lost_or_doubled() {
     // A port that stays the same from start to start.
     config.net.listen =
         std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    // A program beside this test may show its dashboard at the usual address.
+    config.monitoring.listen = ServedAt::Off;
     std::fs::write(&created.config, config.text()).expect("written");
     let runtime = runtime();
     let mut node = Killable::start(&created.config);
